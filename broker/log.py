@@ -1,0 +1,113 @@
+"""The contract of an event log, whatever it is kept in.
+
+A log has `partitions` ordered sequences of records, numbered from 0. Every implementation passes the same
+contract suite (`tests/contract/`), which holds each sentence below.
+
+Guarantees
+- Durable: when `append` returns, the record survives `kill -9` of this process and of every other.
+- Total order per partition: every follower, in every process, sees the same records at the same offsets, in the same order.
+- Order of one appender: records handed to `append` one after the other (without awaiting) by one process
+  stand in the partition in that order.
+- At least once: a record whose append failed with `LogUnavailable` may or may not stand in the log, now or later,
+  and may stand in it twice if it was appended again; followers drop the second by the event's id, which is inside `data`.
+- No gap: a follower that starts after a position gets every later record, or `LogDiverged`.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class Position(msgspec.Struct, frozen=True, order=True):
+    """A place in one partition: just behind the record that has this offset.
+
+    `offset` is strictly increasing within a partition and starts at 1 or above (0 is the start of the partition);
+    it need not be dense.  `checksum` is the CRC-32 of that record's bytes (0 at the start), so that a follower that comes
+    back to a log that was truncated, restored or rewritten is told so instead of reading on as if nothing had happened.
+    """
+
+    offset: int
+    checksum: int = 0
+
+
+START = Position(0, 0)
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One appended event, as every follower sees it."""
+
+    partition: int
+    position: Position
+    data: bytes
+
+
+class LogUnavailable(Exception):
+    """The log cannot take or give records now; the caller may try again. The message says why, without secrets."""
+
+
+class LogDiverged(Exception):
+    """The log is not the one that the position was taken from: another epoch, truncated, or rewritten.
+
+    Final for this read model: it must be rebuilt, or restored from a peer's snapshot.
+    """
+
+
+class Log(Protocol):
+    """A partitioned, durable event log shared by all nodes."""
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions there are; fixed once the log exists."""
+        ...
+
+    @property
+    def epoch(self) -> str:
+        """The identity of this log: another log, even at the same address, has another."""
+        ...
+
+    async def append(self, partition: int, data: bytes) -> None:
+        """Append one record and return once it is durable.
+
+        Records that wait together leave together (natural batching); there is no linger.
+        Raises `LogUnavailable` within 3 s when the log cannot take it, or at once when the buffer of waiting records is full.
+        """
+        ...
+
+    def follow(self, partition: int, after: Position) -> AsyncIterator[Sequence[Record]]:
+        """Yield batches of the records behind `after`, in order, for ever: first those that stand, then new ones as they come.
+
+        Survives a log that goes away and comes back. A batch has at least one and at most 5,000 records.
+        Raises `LogDiverged` when the record at `after` is not the one it was.
+        Close with `aclose()`; no task is left behind.
+        """
+        ...
+
+    async def end(self, partition: int) -> Position:
+        """The position of the last record that is durable now; `START` for an empty partition. Raises `LogUnavailable`."""
+        ...
+
+    @property
+    def up(self) -> bool:
+        """Whether the last contact with the log's storage succeeded."""
+        ...
+
+
+class Signals(Protocol):
+    """Messages between nodes that need not last: typing, presence, heartbeats. At most once, unordered between nodes."""
+
+    def publish(self, data: bytes) -> None:
+        """Hand `data` (at most 64 KiB) to every OTHER node that is there now. Never blocks and never raises; what cannot go is dropped."""
+        ...
+
+    def subscribe(self, receive: Callable[[bytes], None]) -> None:
+        """Call `receive` on the event loop for each message of another node."""
+        ...
+
+
+class Broker(Protocol):
+    """What a node opens at its start: the log and the signals of one cluster."""
+
+    log: Log
+    signals: Signals
+

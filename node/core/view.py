@@ -1,0 +1,132 @@
+"""The state that the log folds into: values, and the interface through which `decide` and `apply` reach it.
+
+`View` is implemented by `MemoryView` (here: plain dictionaries, the reference) and by the read model in SQLite
+(`flow/store.py`). Both give the same answers for the same log: a property test holds it.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from node.core.events import EndReason, Role, RoomKind
+
+
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    title: str
+    kind: RoomKind
+    created_by: str
+    created_at: int
+    seq: int  # of its last sequenced event
+    changed_at: int  # time of its last sequenced event
+
+
+class Member(msgspec.Struct, frozen=True, kw_only=True):
+    """What a room knows of a user: in it (`role` is set), invited (`invited_by` is set), or formerly in it (`left` is set)."""
+
+    user: str
+    role: Role | None = None
+    joined: int = 0  # seq of the event that made him a member, the last time
+    left: int = 0  # seq of the event that ended it; 0 while he is in
+    invited_by: str | None = None
+    read: int = 0
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A message as it reads now. A deleted one keeps its place with an empty text."""
+
+    room: str
+    seq: int
+    id: str
+    author: str
+    text: str
+    at: int
+    reply_to: str | None = None
+    edited_at: int | None = None
+    deleted_at: int | None = None
+    deleted_by: str | None = None
+    reactions: dict[str, tuple[str, ...]] = {}  # emoji -> users, in the order they reacted
+
+
+class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A sequenced event as it was sent live."""
+
+    seq: int
+    name: str
+    payload: dict[str, Any]
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection of a user to a namespace, from its `opened_at` to its `closed_at` (None: open, unless `expires_at` has passed)."""
+
+    session: str
+    user: str
+    node: str
+    namespace: str
+    transport: str
+    opened_at: int
+    expires_at: int
+    issued_at: int | None = None
+    jti: str | None = None
+    lineage: tuple[str, ...] = ()  # the `jti`s of all its tokens, oldest first
+    renewals: int = 0
+    resumes: str | None = None
+    closed_at: int | None = None
+    reason: EndReason | None = None
+
+
+class Withdrawals(msgspec.Struct, frozen=True, kw_only=True):
+    """What has been withdrawn from one user."""
+
+    before: int = 0  # tokens issued before this moment (or without `iat`) are not accepted
+    suspended: bool = False
+    suspended_until: int | None = None  # with `suspended`: None is for ever
+
+
+class View(Protocol):
+    """Reading and changing the state. Reads see every change made before them. No method raises for what is not there."""
+
+    def room(self, name: str) -> Room | None: ...
+    def rooms(self) -> Iterable[Room]: ...
+    def member(self, room: str, user: str) -> Member | None: ...
+    def members(self, room: str) -> Mapping[str, Member]:
+        """All that the room knows of, former and invited users included, in the order in which it first heard of them."""
+        ...
+
+    def member_count(self, room: str) -> int:
+        """How many are in it (`role` is set)."""
+        ...
+
+    def rooms_of(self, user: str) -> Iterable[str]:
+        """The rooms that know of the user in any way, in the order in which they first heard of him."""
+        ...
+
+    def message(self, room: str, seq: int) -> Message | None: ...
+    def find_message(self, room: str, id: str, author: str | None = None) -> Message | None:
+        """The message with this id: the author's, or, with `author` None, the first that anyone posted under it."""
+        ...
+
+    def seen(self, key: str) -> tuple[int, int] | None:
+        """`(seq, at)` of the event that was applied under this idempotency key, if one was."""
+        ...
+
+    def session(self, session: str) -> Session | None: ...
+    def open_sessions(self) -> Iterable[Session]:
+        """Those not closed in the log."""
+        ...
+
+    def open_sessions_of(self, user: str) -> Iterable[Session]: ...
+    def withdrawals(self, user: str) -> Withdrawals | None: ...
+    def revoked_jti(self, jti: str) -> bool: ...
+    def revoked_session(self, session: str) -> bool: ...
+
+    def put_room(self, room: Room) -> None: ...
+    def put_member(self, room: str, member: Member) -> None: ...
+    def put_message(self, message: Message) -> None: ...
+    def put_timeline(self, room: str, entry: TimelineEntry) -> None: ...
+    def put_seen(self, key: str, seq: int, at: int) -> None: ...
+    def put_session(self, session: Session) -> None: ...
+    def put_withdrawals(self, user: str, withdrawals: Withdrawals) -> None: ...
+    def put_revoked_jti(self, jti: str, at: int) -> None: ...
+    def put_revoked_session(self, session: str, at: int) -> None: ...
