@@ -1,0 +1,221 @@
+"""One Engine.IO connection: its outbox, and the transport that empties it, WebSocket or long-polling.
+
+Takes the place of python-engineio's socket in its server's table. What differs: the outbox is counted in bytes
+and filled without awaiting, packets arrive encoded, closing closes the transport itself, and what is
+not a packet ends the connection.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, Protocol
+
+from node.core.events import EndReason
+
+PING, PONG, PROBE, PROBE_ANSWER, UPGRADE, NOOP, CLOSE = "2", "3", "2probe", "3probe", "5", "6", "1"
+
+
+class MalformedPacket(Exception):
+    """Not an Engine.IO packet, or none that a client may send here."""
+
+
+class WebSocket(Protocol):
+    """One accepted WebSocket."""
+
+    async def receive(self) -> str | bytes | None:
+        """The next message; None once the peer is gone."""
+        ...
+
+    async def send(self, packet: str | bytes) -> None:
+        """Write one message, waiting while the peer does not read."""
+        ...
+
+    async def close(self, code: int) -> None:
+        """Write the close frame."""
+        ...
+
+    def drop(self) -> None:
+        """Close the TCP connection now, without waiting for the peer; idempotent."""
+        ...
+
+
+class Connection:
+    """The server's end of one Engine.IO session.
+
+    `put` never awaits; `close` is idempotent. `on_message` is awaited for each message in order and may raise
+    `MalformedPacket`; `on_closed` is called once, with the reason; `on_drained` when the outbox has run empty after a time at or
+    above `high_bytes`; `on_pong` for each heartbeat.
+    """
+
+    FLUSH_S = 0.15  # what a closing WebSocket may take for its last packets: inside the 250 ms that PROTOCOL gives an expiry
+
+    def __init__(
+        self,
+        sid: str,
+        environ: dict[str, Any],
+        *,
+        high_bytes: int,
+        on_message: Callable[["Connection", str | bytes], Awaitable[None]],
+        on_closed: Callable[["Connection", EndReason], None],
+        on_drained: Callable[["Connection"], None],
+        on_pong: Callable[["Connection"], None],
+    ) -> None:
+        self.sid, self.environ = sid, environ
+        self.transport: Literal["polling", "websocket"] = "polling"
+        self.closed = False
+        self.reason: EndReason | None = None
+        self.upgrading = False
+        self.unsent = 0  # of the outbox, in characters or bytes: a bound on memory, not a bill
+        self._high, self._was_high = high_bytes, False
+        self._outbox: deque[str | bytes] = deque()
+        self._filled = asyncio.Event()
+        self._on_message, self._on_closed, self._on_drained, self._on_pong = on_message, on_closed, on_drained, on_pong
+        self._polling = False
+        self._websocket: WebSocket | None = None
+        self._close_code = 1000
+
+    def put(self, packet: str | bytes) -> None:
+        """Queue an encoded packet; dropped once the connection is closed."""
+        if self.closed:
+            return
+        self._outbox.append(packet)
+        self.unsent += len(packet)
+        if self.unsent >= self._high:
+            self._was_high = True
+        self._filled.set()
+
+    def close(self, reason: EndReason, *, code: int = 1000) -> None:
+        """End the connection: what is queued still goes, within `FLUSH_S`, then the transport is closed. Idempotent.
+
+        `code` is the WebSocket close code.
+        """
+        if self.closed:
+            return
+        # 1. nothing more is put, received or answered from here on
+        self.closed, self.reason, self._close_code = True, reason, code
+        # 2. the layers above forget it
+        self._on_closed(self, reason)
+        # 3. a waiting poll, or the writer, wakes and sends what is left
+        self._filled.set()
+        # 4. a peer that does not read, or does not answer the close frame, is not waited for
+        if self._websocket is not None:
+            asyncio.get_running_loop().call_later(self.FLUSH_S, self._websocket.drop)
+
+    # WebSocket
+
+    async def serve_websocket(self, websocket: WebSocket) -> None:
+        """Run an accepted WebSocket to its end."""
+        self.transport, self._websocket = "websocket", websocket
+        tasks = {asyncio.ensure_future(self._write(websocket)), asyncio.ensure_future(self._read(websocket))}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self.close("transport")
+            await asyncio.wait(tasks, timeout=self.FLUSH_S)
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            self._clear()
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _write(self, websocket: WebSocket) -> None:
+        while not (self.closed and not self._outbox):
+            await self._filled.wait()
+            while self._outbox:
+                packet = self._outbox.popleft()
+                await websocket.send(packet)
+                self._sent(packet)
+            if not self.closed:
+                self._filled.clear()
+        await websocket.close(self._close_code)
+
+    async def _read(self, websocket: WebSocket) -> None:
+        while (packet := await websocket.receive()) is not None and not self.closed:
+            try:
+                await self.receive(packet)
+            except MalformedPacket:
+                self.close("transport", code=1002)
+        if not self.closed:
+            self.close("transport")
+
+    async def upgrade(self, websocket: WebSocket) -> None:
+        """Probe a WebSocket for a session that began with long-polling, then move to it."""
+        self.upgrading = True
+        try:
+            if await websocket.receive() != PROBE:
+                return await websocket.close(1002)
+            await websocket.send(PROBE_ANSWER)
+            if self._polling or not self._outbox:
+                self.put(NOOP)  # ends the poll that waits, or the next one
+            if await websocket.receive() != UPGRADE or self.closed:
+                return await websocket.close(1002)
+        finally:
+            self.upgrading = False
+        await self.serve_websocket(websocket)
+        return None
+
+    # Long-polling
+
+    async def poll(self, wait_s: float) -> list[str | bytes] | None:
+        """The packets for one GET, waiting for the first; None where the session is over.
+
+        A second poll while one waits is a broken client: it ends the session, and both.
+        """
+        if self.transport != "polling":
+            return None
+        if self._polling:
+            self._outbox.clear()
+            self._outbox.append(CLOSE)
+            self.close("transport")
+            return None
+        if self.closed:
+            return None
+        self._polling = True
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._filled.wait()
+        except TimeoutError:
+            self.close("timeout")
+            return None
+        finally:
+            self._polling = False
+        packets = list(self._outbox)
+        if self.closed and self.reason == "client":
+            packets.append(NOOP)
+        elif self.closed and packets != [CLOSE]:
+            packets.append(CLOSE)
+        self._outbox.clear()
+        if not self.closed:
+            self._filled.clear()
+        for packet in packets:
+            self._sent(packet)
+        return packets
+
+    # Packets
+
+    async def receive(self, packet: str | bytes) -> None:
+        """Take one packet of the client. Raises `MalformedPacket`."""
+        if isinstance(packet, bytes):
+            return await self._on_message(self, packet)
+        match packet[:1]:
+            case "4":
+                await self._on_message(self, packet[1:])
+            case "3":
+                self._on_pong(self)
+            case "1":
+                self.close("client")
+            case _:
+                raise MalformedPacket("not a packet that a client sends")
+        return None
+
+    def _sent(self, packet: str | bytes) -> None:
+        self.unsent = max(0, self.unsent - len(packet))
+        if self._was_high and not self._outbox and not self.closed:
+            self._was_high = False
+            self._on_drained(self)
+
+    def _clear(self) -> None:
+        self._outbox.clear()
+        self.unsent = 0

@@ -1,0 +1,170 @@
+"""Socket.IO 5 packets and command payloads: bytes to values and back. Pure; each outgoing event is encoded once.
+
+Strict where the protocol's reference suite is: whatever is not a packet raises `Malformed`, and ends the connection.
+"""
+
+import re
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+
+from node.auth.denied import Denied
+from node.core.commands import NAMES, Command, Notice, Query
+from node.core.errors import Refused
+
+
+class Malformed(Exception):
+    """Not a packet of the protocol. The message says why and repeats nothing of it."""
+
+
+class Type(IntEnum):
+    """Socket.IO packet types."""
+
+    CONNECT = 0
+    DISCONNECT = 1
+    EVENT = 2
+    ACK = 3
+    CONNECT_ERROR = 4
+    BINARY_EVENT = 5
+    BINARY_ACK = 6
+
+
+class Packet(msgspec.Struct, kw_only=True):
+    """One decoded packet; `attachments` is how many binary frames follow it."""
+
+    type: Type
+    namespace: str
+    id: int | None
+    data: Any
+    attachments: int = 0
+
+
+_HEAD = re.compile(r"([0-6])(?:(\d{1,3})-)?(?:(/[^,]*)(?:,|\Z))?(\d{1,15})?(.*)\Z", re.DOTALL)
+_MOST_ATTACHMENTS = 16  # no command takes any; a bound on what one packet can make us hold
+_json = msgspec.json.Decoder()
+_encode = msgspec.json.encode
+
+
+def decode_packet(text: str) -> Packet:
+    """The packet in an Engine.IO message. Raises `Malformed`."""
+    match = _HEAD.match(text)
+    if match is None:
+        raise Malformed("unknown packet type")
+    kind = Type(int(match[1]))
+    binary = kind in (Type.BINARY_EVENT, Type.BINARY_ACK)
+    if (match[2] is not None) != binary:
+        raise Malformed("attachments belong to binary packets only")
+    attachments = int(match[2] or 0)
+    if attachments > _MOST_ATTACHMENTS:
+        raise Malformed(f"more than {_MOST_ATTACHMENTS} attachments")
+    packet = Packet(
+        type=kind,
+        namespace=(match[3] or "/").partition("?")[0],
+        id=int(match[4]) if match[4] is not None else None,
+        data=_payload(match[5]),
+        attachments=attachments,
+    )
+    _check_shape(packet)
+    return packet
+
+
+def _payload(text: str) -> Any:
+    if not text:
+        return None
+    try:
+        return _json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        raise Malformed("the payload is not JSON") from None
+
+
+def _check_shape(packet: Packet) -> None:
+    data = packet.data
+    match packet.type:
+        case Type.CONNECT:
+            valid = data is None or isinstance(data, dict)
+        case Type.DISCONNECT:
+            valid = data is None
+        case Type.EVENT | Type.BINARY_EVENT:
+            valid = isinstance(data, list) and bool(data) and isinstance(data[0], str | int) and data[0] not in _RESERVED
+        case Type.ACK | Type.BINARY_ACK:
+            valid = isinstance(data, list) and packet.id is not None
+        case Type.CONNECT_ERROR:
+            valid = False  # only servers send it
+    if not valid:
+        raise Malformed(f"not the payload of {packet.type.name}")
+
+
+_RESERVED = frozenset({"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"})
+
+
+def encode_event(namespace: str, name: str, payload: Any) -> str:
+    """The Engine.IO message packet of an event."""
+    return f"42{_prefix(namespace)}{_encode([name, payload]).decode()}"
+
+
+def encode_ack(namespace: str, id: int, answer: Any) -> str:
+    """The Engine.IO message packet of an ack with one argument."""
+    return f"43{_prefix(namespace)}{id}[{_encode(answer).decode()}]"
+
+
+def encode_connect(namespace: str, sid: str) -> str:
+    """The Engine.IO message packet that accepts a CONNECT."""
+    return f"40{_prefix(namespace)}{_encode({'sid': sid}).decode()}"
+
+
+def encode_connect_error(namespace: str, message: str, data: dict[str, Any] | None = None) -> str:
+    """The Engine.IO message packet that refuses a CONNECT."""
+    error: dict[str, Any] = {"message": message}
+    if data is not None:
+        error["data"] = data
+    return f"44{_prefix(namespace)}{_encode(error).decode()}"
+
+
+def encode_disconnect(namespace: str) -> str:
+    """The Engine.IO message packet that ends a namespace for good."""
+    return f"41{_prefix(namespace).rstrip(',')}"
+
+
+def _prefix(namespace: str) -> str:
+    return "" if namespace == "/" else f"{namespace},"
+
+
+def denial_data(denied: Denied) -> dict[str, Any]:
+    """A denial as CONNECT_ERROR's `data`."""
+    data: dict[str, Any] = {"code": denied.code}
+    if denied.retry_after is not None:
+        data["retry_after"] = denied.retry_after
+    return data
+
+
+def refusal(refused: Refused) -> dict[str, Any]:
+    """A refused command's ack."""
+    return {"ok": False, "error": msgspec.to_builtins(refused)}
+
+
+_PATH = re.compile(r" - at `\$\.?([^`\[.]*)[^`]*`\Z")
+
+
+def decode_command(name: Any, arguments: list[Any]) -> Command | Query | Notice | Refused:
+    """The command that an event asks for, or `bad_request` with the field at fault. Never raises."""
+    kind = NAMES.get(name) if isinstance(name, str) else None
+    if kind is None:
+        return Refused("bad_request", "no such command")
+    if len(arguments) != 1 or not isinstance(arguments[0], dict):
+        return Refused("bad_request", "a command takes one object")
+    try:
+        return msgspec.convert(arguments[0], kind)
+    except msgspec.ValidationError as error:
+        return _invalid(str(error))
+    except (RecursionError, UnicodeEncodeError):
+        return Refused("bad_request", "not a payload that any command takes")
+
+
+def _invalid(text: str) -> Refused:
+    where = _PATH.search(text)
+    field = where[1] if where and where[1] else None
+    missing = re.search(r"missing required field `(\w+)`", text)
+    if missing:
+        field = missing[1]
+    return Refused("bad_request", _PATH.sub("", text), field)
