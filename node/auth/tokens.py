@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 import msgspec
 
-from node.auth.denied import Denied, DenialCode
+from node.auth.denied import DenialCode, Denied
 from node.auth.keys import KeyRing
 from node.core.identity import Principal
 
@@ -107,11 +107,11 @@ def _judge_claims(claims: dict[str, Any], policy: Policy, now: int) -> Principal
         if claims.get(name) is None:
             raise _Refusal("claim_missing", f"the token has no {name} claim")
     user, jti = _text(claims, "sub"), _text(claims, "jti")
-    assert user is not None  # noqa: S101 - checked above; for the type checker
+    assert user is not None
     if not user or len(user) > policy.max_user_chars or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in user):
         raise _Refusal("token_malformed", f"sub takes 1 to {policy.max_user_chars} characters without control characters")
     expires_at, not_before, issued_at = _time(claims, "exp"), _time(claims, "nbf"), _time(claims, "iat")
-    assert expires_at is not None  # noqa: S101 - checked above; for the type checker
+    assert expires_at is not None
     scopes = _scopes(claims)
     if now >= expires_at:
         raise _Refusal("token_expired", "the token's exp has passed")

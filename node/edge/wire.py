@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from node.auth.denied import Denied
-from node.core.commands import NAMES, Command, Notice, Query
+from node.core.commands import NAMES, Command, CreateRoom, MarkRead, Notice, Query, SendMessage
+from node.core.effects import Applied
 from node.core.errors import Refused
 
 
@@ -168,3 +169,20 @@ def _invalid(text: str) -> Refused:
     if missing:
         field = missing[1]
     return Refused("bad_request", _PATH.sub("", text), field)
+
+
+def applied(command: Command, outcome: Applied) -> dict[str, Any]:
+    """The ack of a command that took effect: PROTOCOL section 6's `ack adds`."""
+    ack: dict[str, Any] = {"ok": True}
+    match command:
+        case SendMessage():
+            ack |= {"id": command.id if command.id is not None else outcome.event, "seq": outcome.seq, "at": outcome.at}
+            if outcome.duplicate:
+                ack["duplicate"] = True
+        case CreateRoom():
+            ack |= {"room": command.room, "seq": outcome.seq}
+        case MarkRead():
+            pass
+        case _:
+            ack["seq"] = outcome.seq
+    return ack

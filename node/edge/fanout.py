@@ -1,0 +1,107 @@
+"""From effects to sockets: who of the local sessions hears what. The only place that delivers."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from node.core.effects import Deliver, Effect, EndSessions, Entered, Exited, UserSessionsChanged
+from node.edge import wire
+from node.edge.session import Session
+from node.metrics import Metrics
+
+CHAT = "/"
+
+
+class Fanout:
+    """The local sessions of namespace `/` by room and by user.
+
+    Membership comes from the log's effects and, when a session opens, from the view. An event is encoded once, whatever the
+    number of its hearers.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], int],
+        metrics: Metrics,
+        end: Callable[[str, EndSessions], None],
+        sessions_changed: Callable[[str], None],
+    ) -> None:
+        self._clock, self._metrics, self._end, self._sessions_changed = clock, metrics, end, sessions_changed
+        self._rooms: dict[str, dict[Session, None]] = {}
+        self._users: dict[str, dict[Session, None]] = {}
+        self._of: dict[Session, dict[str, None]] = {}
+
+    def attach(self, session: Session, rooms: Iterable[str]) -> None:
+        """Let a session hear its rooms from here on."""
+        self._users.setdefault(session.principal.user, {})[session] = None
+        self._of[session] = {}
+        for room in rooms:
+            self._enter(session, room)
+
+    def detach(self, session: Session) -> None:
+        """Forget a session; idempotent; costs the number of its rooms."""
+        for room in list(self._of.pop(session, {})):
+            self._discard(self._rooms, room, session)
+        self._discard(self._users, session.principal.user, session)
+
+    def sessions_of(self, user: str) -> list[Session]:
+        """The local sessions of a user."""
+        return list(self._users.get(user, ()))
+
+    def perform(self, effects: Iterable[Effect]) -> None:
+        """Carry out what applying a record asked for, in order. Never raises for what is not there."""
+        for effect in effects:
+            match effect:
+                case Deliver():
+                    self.deliver(effect.room, effect.name, effect.payload, seq=effect.seq, also=effect.also)
+                case Entered(user, room):
+                    for session in self._users.get(user, {}):
+                        self._enter(session, room)
+                case Exited(user, room):
+                    for session in self._users.get(user, {}):
+                        self._of[session].pop(room, None)
+                        self._discard(self._rooms, room, session)
+                case EndSessions():
+                    for session_id in effect.sessions:
+                        self._end(session_id, effect)
+                case UserSessionsChanged(user):
+                    self._sessions_changed(user)
+                case _:
+                    pass  # what answers the waiting command is the committer's
+
+    def deliver(self, room: str, name: str, payload: dict[str, Any], *, seq: int | None, also: Iterable[str] = ()) -> None:
+        """Send an event to the room's local members, and to `also`, each session once."""
+        targets = self._rooms.get(room, {})
+        extra = [s for user in also for s in self._users.get(user, ()) if s not in targets]
+        if not targets and not extra:
+            return
+        packet, now = wire.encode_event(CHAT, name, payload), self._clock()
+        sent = 0
+        for session in targets:
+            sent += session.deliver(packet, room=room, seq=seq, now=now)
+        for session in extra:
+            sent += session.deliver(packet, room=room, seq=seq, now=now)
+        self._metrics.deliveries.inc(sent)
+
+    def tell_users(self, users: Iterable[str], name: str, payload: dict[str, Any]) -> None:
+        """Send an unsequenced event that belongs to no room (presence) to each local session of these users, once."""
+        hearers = [session for user in users for session in self._users.get(user, ())]
+        if hearers:
+            packet, now = wire.encode_event(CHAT, name, payload), self._clock()
+            self._metrics.deliveries.inc(sum(s.deliver(packet, room="", seq=None, now=now) for s in hearers))
+
+    def local_users(self) -> Iterable[str]:
+        """Users with a session here."""
+        return self._users.keys()
+
+    def _enter(self, session: Session, room: str) -> None:
+        self._rooms.setdefault(room, {})[session] = None
+        self._of[session][room] = None
+
+    @staticmethod
+    def _discard(index: dict[str, dict[Session, None]], key: str, session: Session) -> None:
+        sessions = index.get(key)
+        if sessions is not None:
+            sessions.pop(session, None)
+            if not sessions:
+                del index[key]

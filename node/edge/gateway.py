@@ -1,0 +1,476 @@
+"""Socket.IO on this node: who connects, what each may ask, when each one ends. Handlers of a few lines; the rules are elsewhere.
+
+One of the three modules that know python-socketio or python-engineio: this one, `engine.py` and `broker/manager.py`.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import socketio
+
+from node.auth.deadlines import Kind, Schedule, Ticker, refresh_at
+from node.auth.denied import Denied
+from node.core.commands import NAMES, Command, Query, Typing
+from node.core.effects import Applied, EndSessions
+from node.core.errors import Refused
+from node.core.events import ControlEvent, EndReason, SessionClosed, SessionOpened, SessionRenewed
+from node.core.identity import Principal
+from node.edge import wire
+from node.edge.connection import Connection, MalformedPacket
+from node.edge.engine import EngineServer, Refusal
+from node.edge.fanout import CHAT, Fanout
+from node.edge.handshake import SCOPES, Accepted, Judge
+from node.edge.quota import Quota
+from node.edge.session import Session
+from node.metrics import Metrics
+
+
+class Chat(Protocol):
+    """What carries a client's wish out: the flow behind one face."""
+
+    async def submit(self, command: Command, principal: Principal) -> Applied | Refused:
+        """Carry out a command; returns once it is applied here."""
+        ...
+
+    async def answer(self, query: Query, principal: Principal) -> dict[str, Any] | Refused:
+        """Read the view."""
+        ...
+
+    async def replays(self, user: str, cursors: dict[str, int]) -> list[dict[str, Any]]:
+        """The `replay` payloads for a returning client."""
+        ...
+
+    def typing(self, notice: Typing, principal: Principal) -> Refused | None:
+        """Pass a typing notice on, here and to the other nodes."""
+        ...
+
+    def welcome_rooms(self, user: str) -> list[dict[str, Any]]:
+        """The rooms of `welcome`."""
+        ...
+
+    def known_session(self, session: str, user: str) -> bool:
+        """Whether this session was the user's."""
+        ...
+
+    def record(self, event: ControlEvent) -> None:
+        """Put the life of a session into the log, without waiting."""
+        ...
+
+    def new_id(self) -> str:
+        """A unique, time-ordered id."""
+        ...
+
+
+class Registry(socketio.AsyncManager):  # type: ignore[misc]
+    """python-socketio's client manager without rooms (`Fanout` has those): leaving costs the same however many are connected."""
+
+    def basic_disconnect(self, sid: str, namespace: str, **_: Any) -> None:
+        for room in (None, sid):
+            self.basic_leave_room(sid, namespace, room)
+        self.callbacks.pop(sid, None)
+
+
+class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
+    """python-socketio's server on our Engine.IO; its packets are decoded by `wire`, strictly."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(client_manager=Registry(), async_handlers=False, **options)
+
+    def _engineio_server_class(self) -> type[EngineServer]:
+        return EngineServer
+
+
+class Gateway:
+    """The sessions of this node, from CONNECT to their end."""
+
+    MOST_QUEUED = 64  # commands of one session that wait: a burst and half of one more
+    REFUSED_GRACE_S = 1.0  # after a refusal, for a client that is about to connect to another namespace
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        chat: Chat,
+        judge: Judge,
+        quota: Quota,
+        fanout_of: Callable[["Gateway"], Fanout],
+        metrics: Metrics,
+        clock: Callable[[], int],
+        ready: Callable[[], str | None],
+        origin_allowed: Callable[[str, dict[str, Any]], bool],
+        outbox_bytes: int,
+        payload_bytes: int,
+        refresh_window_ms: int,
+        connect_timeout_s: float,
+        max_sessions: int,
+        ping_interval_s: float,
+        ping_timeout_s: float,
+        transports: tuple[str, ...],
+        draw: Callable[[], float],
+    ) -> None:
+        self._node, self._chat, self._judge, self._quota, self._metrics, self._clock = node, chat, judge, quota, metrics, clock
+        self._ready, self._draw, self._max_sessions = ready, draw, max_sessions
+        self._outbox_bytes, self._window_ms, self._connect_timeout_s = outbox_bytes, refresh_window_ms, connect_timeout_s
+        self.draining = False
+        self.fanout = fanout_of(self)
+        self._schedule = Schedule()
+        self._ticker = Ticker(self._schedule, clock, self._due)
+        self._sessions: dict[str, Session] = {}
+        self._by_connection: dict[Connection, dict[str, Session]] = {}
+        self._reassembly: dict[Connection, tuple[wire.Packet, int, int]] = {}  # packet, frames to come, bytes so far
+        self._work: set[asyncio.Task[None]] = set()
+        self.server = SocketServer(
+            name=node,
+            high_bytes=outbox_bytes,
+            admit=self._admit,
+            origin_allowed=origin_allowed,
+            max_http_buffer_size=payload_bytes,
+            ping_interval=ping_interval_s,
+            ping_timeout=ping_timeout_s,
+            transports=list(transports),
+        )
+        engine: EngineServer = self.server.eio
+        engine.on_open, engine.on_closed = self._opened, self._closed
+        engine.on_message, engine.on_drained = self._message, self._drained
+        self._engine = engine
+
+    # What the rest of the node asks
+
+    @property
+    def sessions(self) -> list[Session]:
+        """The open sessions."""
+        return list(self._sessions.values())
+
+    def deadlines(self) -> list[int]:
+        """The ends of the open sessions (ms)."""
+        return self._schedule.expiries()
+
+    def connections(self) -> dict[str, int]:
+        """How many connections there are, by transport."""
+        counts = {"websocket": 0, "polling": 0}
+        for connection in self._by_connection:
+            counts[connection.transport] += 1
+        return counts
+
+    def outbox_bytes(self) -> int:
+        """What waits unsent, over all connections."""
+        return sum(connection.unsent for connection in self._by_connection)
+
+    def end(self, session_id: str, effect: EndSessions) -> None:
+        """Withdraw a session for good: told, disconnected, and closed once its connection has no namespace left."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            return
+        session.send("auth:revoked", {"code": effect.code})
+        session.connection.put(wire.encode_disconnect(session.namespace))
+        self._finish(session, effect.reason)
+        self._engine.remember(session.connection, Refusal(401, effect.code, "this session has been withdrawn"))
+        if not self._by_connection.get(session.connection):
+            session.connection.close(effect.reason)
+
+    async def drain(self, *, batch: int = 200, pause_s: float = 0.05) -> None:
+        """Take no more handshakes; tell the sessions in batches and close their transports. Returns when all are closed."""
+        self.draining = True
+        connections = list(self._by_connection)
+        for start in range(0, len(connections), batch):
+            for connection in connections[start : start + batch]:
+                for session in self._by_connection.get(connection, {}).values():
+                    session.send("draining", {"retry_after": 500 + int(self._draw() * 1000)})
+                connection.close("draining", code=1012)
+            await asyncio.sleep(pause_s)
+
+    async def aclose(self) -> None:
+        """Stop timers and commands; idempotent."""
+        self._ticker.close()
+        self._engine.close_heartbeats()
+        for task in self._work:
+            task.cancel()
+        await asyncio.gather(*self._work, return_exceptions=True)
+
+    # Engine.IO
+
+    def _admit(self, environ: dict[str, Any]) -> Refusal | None:
+        reason = "draining" if self.draining else self._ready()
+        if reason is None and len(self._by_connection) >= self._max_sessions:
+            reason = "server_busy"
+        if reason is None:
+            return None
+        code = "draining" if reason == "draining" else "server_busy"
+        self._metrics.handshakes.labels(CHAT, "busy", code, "", "").inc()
+        return Refusal(503, code, f"not serving now: {reason}", 1 + int(self._draw() * 3))
+
+    def _opened(self, connection: Connection) -> None:
+        self._by_connection[connection] = {}
+        asyncio.get_running_loop().call_later(self._connect_timeout_s, self._close_if_bare, connection)
+
+    def _close_if_bare(self, connection: Connection) -> None:
+        if not self._by_connection.get(connection, True):
+            connection.close("timeout")
+
+    def _closed(self, connection: Connection, reason: EndReason) -> None:
+        for session in list(self._by_connection.pop(connection, {}).values()):
+            self._finish(session, reason)
+        self._reassembly.pop(connection, None)
+
+    def _drained(self, connection: Connection) -> None:
+        for session in self._by_connection.get(connection, {}).values():
+            for room, after in session.drained():
+                session.send("resync", {"room": room, "after": after})
+
+    async def _message(self, connection: Connection, message: str | bytes) -> None:
+        try:
+            packet = self._assemble(connection, message)
+        except wire.Malformed as error:
+            raise MalformedPacket(str(error)) from None
+        if packet is None:
+            return
+        if packet.type is wire.Type.CONNECT:
+            await self._connect(connection, packet)
+            return
+        session = self._by_connection.get(connection, {}).get(packet.namespace)
+        if session is None:
+            raise MalformedPacket("a packet for a namespace that is not connected")
+        if packet.type is wire.Type.DISCONNECT:
+            self._leave(session)
+        elif packet.type in (wire.Type.EVENT, wire.Type.BINARY_EVENT):
+            self._enqueue(session, packet)
+
+    def _assemble(self, connection: Connection, message: str | bytes) -> wire.Packet | None:
+        """The packet, once its binary frames are there. They are counted and dropped: no command takes binary."""
+        pending = self._reassembly.pop(connection, None)
+        if isinstance(message, str):
+            if pending is not None:
+                raise wire.Malformed("text where a binary frame was due")
+            packet = wire.decode_packet(message)
+            if not packet.attachments:
+                return packet
+            self._reassembly[connection] = (packet, packet.attachments, 0)
+            return None
+        if pending is None:
+            raise wire.Malformed("a binary frame that nothing announced")
+        packet, left, size = pending
+        if size + len(message) > self._engine.max_http_buffer_size:
+            raise wire.Malformed("binary frames over the payload limit")
+        if left == 1:
+            return packet
+        self._reassembly[connection] = (packet, left - 1, size + len(message))
+        return None
+
+    # A session's beginning
+
+    async def _connect(self, connection: Connection, packet: wire.Packet) -> None:
+        namespace, began = packet.namespace, asyncio.get_running_loop().time()
+        if namespace not in SCOPES:
+            connection.put(wire.encode_connect_error(namespace, "Invalid namespace"))
+            return self._refused(connection)
+        if namespace in self._by_connection.get(connection, {}):
+            raise MalformedPacket("already connected to this namespace")
+        verdict: Accepted | Denied = self._judge.connect(namespace, packet.data, connection.environ, now=self._clock())
+        refused = isinstance(verdict, Denied)
+        outcome, code = ("refused", verdict.code) if isinstance(verdict, Denied) else ("accepted", "")
+        source = "" if isinstance(verdict, Denied) else verdict.source
+        self._metrics.handshakes.labels(namespace, outcome, code, connection.transport, source).inc()
+        if isinstance(verdict, Denied):
+            connection.put(wire.encode_connect_error(namespace, verdict.message, wire.denial_data(verdict)))
+            self._refused(connection)
+        else:
+            await self._accept(connection, namespace, verdict)
+        self._metrics.handshake_seconds.labels(outcome).observe(asyncio.get_running_loop().time() - began)
+        return None if refused else None
+
+    def _refused(self, connection: Connection) -> None:
+        grace_s = min(self.REFUSED_GRACE_S, self._connect_timeout_s)
+        asyncio.get_running_loop().call_later(grace_s, self._close_if_bare, connection)
+
+    async def _accept(self, connection: Connection, namespace: str, verdict: Accepted) -> None:
+        now, principal = self._clock(), verdict.principal
+        sid = await self.server.manager.connect(connection.sid, namespace)
+        session = Session(
+            id=self._chat.new_id(),
+            sid=sid,
+            connection=connection,
+            namespace=namespace,
+            principal=principal,
+            opened_at=now,
+            high=self._outbox_bytes,
+        )
+        self._sessions[session.id] = session
+        self._by_connection[connection][namespace] = session
+        self._set_deadlines(session, now)
+        self._metrics.token_ttl_seconds.observe((principal.expires_at - now) / 1000)
+        resumes = verdict.resume.session if verdict.resume else ""
+        resumed = bool(resumes) and self._chat.known_session(resumes, principal.user)
+        self._chat.record(
+            SessionOpened(
+                id=self._chat.new_id(),
+                at=now,
+                by=principal.user,
+                session=session.id,
+                node=self._node,
+                namespace=namespace,
+                transport=connection.transport,
+                expires_at=principal.expires_at,
+                issued_at=principal.issued_at,
+                jti=principal.jti,
+                resumes=resumes if resumed else None,
+            )
+        )
+        rooms = self._chat.welcome_rooms(principal.user) if namespace == CHAT else []
+        if namespace == CHAT:
+            self.fanout.attach(session, [room["room"] for room in rooms])
+        connection.put(wire.encode_connect(namespace, sid))
+        session.send("welcome", self._welcome(session, rooms, resumed=resumed, now=now))
+        await self._catch_up(session, verdict)
+
+    def _welcome(self, session: Session, rooms: list[dict[str, Any]], *, resumed: bool, now: int) -> dict[str, Any]:
+        return {
+            "session": session.id,
+            "node": self._node,
+            "user": session.principal.user,
+            "expires_at": session.principal.expires_at,
+            "refresh_at": session.refresh_at,
+            "server_time": now,
+            "resumed": resumed,
+            "ticket": secrets.token_urlsafe(16),
+            "rooms": rooms,
+        }
+
+    async def _catch_up(self, session: Session, verdict: Accepted) -> None:
+        """Send what was missed, then what came meanwhile, then everything as it comes."""
+        cursors = verdict.resume.cursors if verdict.resume and session.namespace == CHAT else {}
+        replays = await self._chat.replays(session.principal.user, cursors) if cursors else []
+        for replay in replays:
+            if not session.alive(self._clock()):
+                return
+            session.send("replay", replay)
+            self._metrics.resumes.labels("complete" if replay["complete"] else "partial").inc()
+            self._metrics.replayed.inc(len(replay["events"]))
+        session.release({replay["room"]: replay["to"] for replay in replays}, now=self._clock())
+
+    # A session's commands
+
+    def _enqueue(self, session: Session, packet: wire.Packet) -> None:
+        if len(session.queue) >= self.MOST_QUEUED:
+            self._answer(session, packet.id, Refused("rate_limited", "too many commands wait", retry_after=1000), "")
+            return
+        session.queue.append((packet.id, packet.data))
+        if not session.working:
+            session.working = True
+            task = asyncio.ensure_future(self._work_off(session))
+            self._work.add(task)
+            task.add_done_callback(self._work_done)
+
+    def _work_done(self, task: asyncio.Task[None]) -> None:
+        self._work.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            asyncio.get_running_loop().call_exception_handler({"message": "a command failed", "exception": error})
+
+    async def _work_off(self, session: Session) -> None:
+        """Carry out a session's commands one after the other, in the order in which they came."""
+        try:
+            while session.queue and session.ended is None:
+                ack_id, data = session.queue.popleft()
+                name, began = data[0], asyncio.get_running_loop().time()
+                answer = await self._carry_out(session, name, data[1:])
+                label = name if isinstance(name, str) and (name in NAMES or name == "auth:refresh") else "unknown"
+                self._answer(session, ack_id, answer, label)
+                self._metrics.command_seconds.labels(label).observe(asyncio.get_running_loop().time() - began)
+        finally:
+            session.working = False
+
+    def _answer(self, session: Session, ack_id: int | None, answer: dict[str, Any] | Refused, label: str) -> None:
+        outcome = answer.code if isinstance(answer, Refused) else "ok"
+        self._metrics.commands.labels(label, outcome).inc()
+        if ack_id is not None and session.ended is None:
+            payload = wire.refusal(answer) if isinstance(answer, Refused) else answer
+            session.connection.put(wire.encode_ack(session.namespace, ack_id, payload))
+
+    async def _carry_out(self, session: Session, name: Any, arguments: list[Any]) -> dict[str, Any] | Refused:
+        now = self._clock()
+        if not session.alive(now):
+            return Refused("token_expired", "the session's token has expired")
+        if name == "auth:refresh":
+            return self._refresh(session, arguments, now)
+        if session.namespace != CHAT:
+            return Refused("bad_request", "no such command")
+        wait_ms = self._quota.take(session.principal.user, now)
+        if wait_ms:
+            return Refused("rate_limited", "too many commands", retry_after=wait_ms)
+        command = wire.decode_command(name, arguments)
+        if isinstance(command, Refused):
+            return command
+        if isinstance(command, Typing):
+            return self._chat.typing(command, session.principal) or {"ok": True}
+        if isinstance(command, Query):
+            found = await self._chat.answer(command, session.principal)
+            return found if isinstance(found, Refused) else {"ok": True, **found}
+        applied = await self._chat.submit(command, session.principal)
+        return applied if isinstance(applied, Refused) else wire.applied(command, applied)
+
+    def _refresh(self, session: Session, arguments: list[Any], now: int) -> dict[str, Any] | Refused:
+        token = arguments[0].get("token") if len(arguments) == 1 and isinstance(arguments[0], dict) else None
+        renewed = self._judge.refresh(token, session.principal, scope=SCOPES[session.namespace], now=now)
+        if isinstance(renewed, Denied):
+            self._metrics.refreshes.labels("refused", renewed.code).inc()
+            return {"ok": False, "error": {"code": renewed.code, "message": renewed.message}}
+        self._metrics.refreshes.labels("accepted", "").inc()
+        self._metrics.expiries.labels("refreshed").inc()
+        session.principal = renewed
+        self._set_deadlines(session, now)
+        self._chat.record(
+            SessionRenewed(
+                id=self._chat.new_id(),
+                at=now,
+                by=renewed.user,
+                session=session.id,
+                expires_at=renewed.expires_at,
+                issued_at=renewed.issued_at,
+                jti=renewed.jti,
+            )
+        )
+        return {"ok": True, "expires_at": renewed.expires_at, "refresh_at": session.refresh_at}
+
+    # A session's end
+
+    def _set_deadlines(self, session: Session, now: int) -> None:
+        expires_at = session.principal.expires_at
+        session.refresh_at = refresh_at(now=now, expires_at=expires_at, window_ms=self._window_ms, draw=self._draw())
+        self._ticker.set(session.id, refresh_at=session.refresh_at, expires_at=expires_at)
+
+    def _due(self, kind: Kind, session_id: str) -> None:
+        session = self._sessions.get(session_id)
+        if session is None:
+            return
+        if kind == "refresh":
+            session.send("auth:expiring", {"expires_at": session.principal.expires_at, "refresh_at": session.refresh_at})
+            return
+        self._metrics.expiry_lateness.observe((self._clock() - session.principal.expires_at) / 1000)
+        self._metrics.expiries.labels("closed").inc()
+        self._engine.remember(session.connection, Refusal(401, "token_expired", "the session's token has expired"))
+        session.send("auth:expired", {"code": "token_expired"})
+        session.connection.close("token_expired", code=4001)
+
+    def _leave(self, session: Session) -> None:
+        self._finish(session, "client")
+        self._refused(session.connection)
+
+    def _finish(self, session: Session, reason: EndReason) -> None:
+        """Forget a session. Idempotent."""
+        if session.ended is not None:
+            return
+        # 1. nothing is carried out or delivered for it from here on
+        session.ended = reason
+        session.queue.clear()
+        # 2. no index leads to it
+        self._ticker.drop(session.id)
+        self._sessions.pop(session.id, None)
+        self._by_connection.get(session.connection, {}).pop(session.namespace, None)
+        self.fanout.detach(session)
+        self.server.manager.basic_disconnect(session.sid, session.namespace)
+        # 3. the log and the metrics know
+        self._metrics.session_ends.labels(reason).inc()
+        self._chat.record(
+            SessionClosed(id=self._chat.new_id(), at=self._clock(), by=session.principal.user, session=session.id, reason=reason)
+        )

@@ -1,0 +1,87 @@
+"""One accepted namespace of a connection: who it is, until when, and what it may be sent."""
+
+from collections import deque
+from collections.abc import Iterable
+
+from node.core.events import EndReason
+from node.core.identity import Principal
+from node.edge import wire
+from node.edge.connection import Connection
+
+
+class Session:
+    """A user's presence in one namespace over one connection.
+
+    Events of rooms go through `deliver`, which holds them back until the missed ones have been sent, drops them past the deadline,
+    and, past the outbox limit, remembers from where the client must replay.
+    """
+
+    __slots__ = (
+        "_held",
+        "_high",
+        "_missed",
+        "connection",
+        "ended",
+        "id",
+        "namespace",
+        "node",
+        "opened_at",
+        "principal",
+        "queue",
+        "refresh_at",
+        "sid",
+        "working",
+    )
+
+    def __init__(
+        self, *, id: str, sid: str, connection: Connection, namespace: str, principal: Principal, opened_at: int, high: int
+    ) -> None:
+        self.id, self.sid, self.connection, self.namespace = id, sid, connection, namespace
+        self.principal, self.opened_at = principal, opened_at
+        self.refresh_at = 0
+        self.ended: EndReason | None = None
+        self.queue: deque[tuple[int | None, list[object]]] = deque()  # commands that wait for their turn
+        self.working = False
+        self._high = high
+        self._held: list[tuple[str, int | None, str]] | None = []
+        self._missed: dict[str, int] | None = None  # room -> the last seq that went out, while the socket is slow
+
+    def alive(self, now: int) -> bool:
+        """Whether anything may still be done for it, or sent to it, at `now`."""
+        return self.ended is None and now < self.principal.expires_at
+
+    def send(self, name: str, payload: object) -> None:
+        """Send an event of the session itself: it is not held back and does not count against the outbox."""
+        self.connection.put(wire.encode_event(self.namespace, name, payload))
+
+    def deliver(self, packet: str, *, room: str, seq: int | None, now: int) -> bool:
+        """Send a room's event. True when it was queued for the socket."""
+        if not self.alive(now):
+            return False
+        if self._held is not None:
+            self._held.append((room, seq, packet))
+            return False
+        if self._missed is None and self.connection.unsent + len(packet) > self._high:
+            self._missed = {}
+        if self._missed is not None:
+            if seq is not None:
+                self._missed.setdefault(room, seq - 1)
+            return False
+        self.connection.put(packet)
+        return True
+
+    def release(self, replayed: dict[str, int], *, now: int) -> int:
+        """End the holding back: send what came meanwhile, but for what the replays (`room -> last seq`) already held."""
+        held, self._held = self._held or [], None
+        fresh = ((r, s, p) for r, s, p in held if s is None or s > replayed.get(r, 0))
+        return sum(self.deliver(packet, room=room, seq=seq, now=now) for room, seq, packet in fresh)
+
+    @property
+    def slow(self) -> bool:
+        """Whether events are kept from it until its outbox has run empty."""
+        return self._missed is not None
+
+    def drained(self) -> Iterable[tuple[str, int]]:
+        """The outbox ran empty: for each room that was kept back, the seq to replay from. Live events flow again."""
+        missed, self._missed = self._missed or {}, None
+        return missed.items()

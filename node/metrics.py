@@ -1,0 +1,79 @@
+"""Every metric of the contract (PROTOCOL section 7) in one place: the only import of `prometheus_client`."""
+
+import platform
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.openmetrics import exposition as openmetrics
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_LATENESS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 5)
+_LIFE = (1, 5, 15, 30, 60, 300, 900, 3600, 14400, 86400)
+_AHEAD = (("5s", 5), ("15s", 15), ("30s", 30), ("60s", 60), ("5m", 300), ("15m", 900), ("1h", 3600))
+
+
+class Metrics:
+    """One node's registry. Counters and histograms are observed where the thing happens; gauges are read when scraped."""
+
+    def __init__(self, *, node: str, version: str) -> None:
+        self.registry = r = CollectorRegistry()
+        self.handshakes = Counter(
+            "tidegate_handshakes",
+            "Handshakes judged, by outcome and code",
+            ["namespace", "outcome", "code", "transport", "source"],
+            registry=r,
+        )
+        self.handshake_seconds = Histogram(
+            "tidegate_handshake_seconds", "Time to judge and answer a handshake", ["outcome"], buckets=_FAST, registry=r
+        )
+        self.token_ttl_seconds = Histogram(
+            "tidegate_token_ttl_seconds", "Life left in a token when it was accepted", buckets=_LIFE, registry=r
+        )
+        self.refreshes = Counter("tidegate_token_refreshes", "Renewals in place", ["outcome", "code"], registry=r)
+        self.expiries = Counter("tidegate_token_expiries", "How the life of a token ended", ["result"], registry=r)
+        self.expiry_lateness = Histogram(
+            "tidegate_expiry_lateness_seconds", "Close of a session minus its exp", buckets=_LATENESS, registry=r
+        )
+        self.session_ends = Counter("tidegate_session_ends", "Sessions ended, by reason", ["reason"], registry=r)
+        self.resumes = Counter("tidegate_resumes", "Rooms resumed at a reconnect", ["outcome"], registry=r)
+        self.replayed = Counter("tidegate_replayed_events", "Events sent again to those who missed them", registry=r)
+        self.commands = Counter("tidegate_commands", "Commands answered", ["command", "outcome"], registry=r)
+        self.command_seconds = Histogram("tidegate_command_seconds", "Command to ack", ["command"], buckets=_FAST, registry=r)
+        self.deliveries = Counter("tidegate_deliveries", "Events queued for sockets", registry=r)
+        self.slow_sockets = Counter("tidegate_slow_sockets", "Times a socket fell behind its outbox limit", registry=r)
+        Gauge("tidegate_build_info", "What runs here", ["version", "python", "node"], registry=r).labels(
+            version, platform.python_version(), node
+        ).set(1)
+
+    def watch(self, collect: Callable[[], Iterable[tuple[str, str, dict[str, str], float]]]) -> None:
+        """Read gauges of live state at each scrape: `(name, help, labels, value)`, samples of one name together."""
+        self.registry.register(_Live(collect))
+
+    def expose(self, accept: str) -> tuple[bytes, str]:
+        """The exposition and its content type: OpenMetrics where the scraper asks for it, else Prometheus text."""
+        if "application/openmetrics-text" in accept:
+            return openmetrics.generate_latest(self.registry), openmetrics.CONTENT_TYPE_LATEST
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+def expiring(deadlines: Iterable[int], now: int) -> list[tuple[str, int]]:
+    """How many of the deadlines (ms) lie within each span ahead of `now`."""
+    left = [(at - now) / 1000 for at in deadlines]
+    return [(name, sum(1 for seconds in left if seconds <= most)) for name, most in _AHEAD]
+
+
+class _Live:
+    def __init__(self, collect: Callable[[], Iterable[tuple[str, str, dict[str, str], float]]]) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterable[Metric]:
+        families: dict[str, GaugeMetricFamily] = {}
+        for name, text, labels, value in self._collect():
+            family = families.get(name)
+            if family is None:
+                family = families[name] = GaugeMetricFamily(name, text, labels=list(labels))
+            family.add_metric(list(labels.values()), value)
+        return families.values()
