@@ -110,4 +110,3 @@ class Broker(Protocol):
 
     log: Log
     signals: Signals
-

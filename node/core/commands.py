@@ -4,7 +4,7 @@ Three closed unions: `Command` changes the log through `decide`; `Query` reads t
 Text lengths are checked by `decide` (their code is `too_large`); shapes here (`bad_request`, with the field).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 

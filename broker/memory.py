@@ -1,0 +1,76 @@
+"""The log of one process that keeps nothing: for a single node on trial, and the reference of the contract suite."""
+
+import asyncio
+import secrets
+import zlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from broker.log import START, LogDiverged, Position, Record
+
+_MOST = 5_000
+
+
+class MemoryLog:
+    """See `broker.log.Log`. Durable only as long as the process lives."""
+
+    def __init__(self, partitions: int) -> None:
+        self._records: list[list[Record]] = [[] for _ in range(partitions)]
+        self._grown = [asyncio.Event() for _ in range(partitions)]
+        self._epoch = secrets.token_hex(8)
+
+    @property
+    def partitions(self) -> int:
+        return len(self._records)
+
+    @property
+    def epoch(self) -> str:
+        return self._epoch
+
+    @property
+    def up(self) -> bool:
+        return True
+
+    async def append(self, partition: int, data: bytes) -> None:
+        records = self._records[partition]
+        records.append(Record(partition, Position(len(records) + 1, zlib.crc32(data)), data))
+        self._grown[partition].set()
+
+    async def follow(self, partition: int, after: Position) -> AsyncIterator[Sequence[Record]]:
+        records, at = self._records[partition], after.offset
+        if at and (at > len(records) or records[at - 1].position != after):
+            raise LogDiverged("the log does not hold the record that this position was taken from")
+        while True:
+            self._grown[partition].clear()
+            while batch := records[at : at + _MOST]:
+                at += len(batch)
+                yield batch
+            if len(records) == at:
+                await self._grown[partition].wait()
+
+    async def end(self, partition: int) -> Position:
+        records = self._records[partition]
+        return records[-1].position if records else START
+
+
+class NoPeers:
+    """The signals of a node that has no other."""
+
+    def publish(self, data: bytes) -> None:
+        """Nobody is there."""
+
+    def subscribe(self, receive: Callable[[bytes], None]) -> None:
+        """Nobody will call."""
+
+
+class MemoryBroker:
+    """The broker of one process."""
+
+    def __init__(self, partitions: int) -> None:
+        self.log, self.signals = MemoryLog(partitions), NoPeers()
+
+
+@asynccontextmanager
+async def open_memory(*, partitions: int) -> AsyncIterator[MemoryBroker]:
+    """A new, empty log of `partitions` partitions."""
+    yield MemoryBroker(partitions)
