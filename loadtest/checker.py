@@ -1,0 +1,180 @@
+"""The no-loss checker: what was acked against what each client saw, over the histories of all clients. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+FaultKind = Literal["lost", "hole", "duplicated", "out_of_order", "disagreeing", "late"]
+KINDS: tuple[FaultKind, ...] = ("lost", "hole", "duplicated", "out_of_order", "disagreeing", "late")
+
+
+class Ack(msgspec.Struct, frozen=True, kw_only=True):
+    """The server's word that `event` is in `room` for good, at `seq`."""
+
+    room: str
+    seq: int
+    event: str
+
+
+class Sight(msgspec.Struct, frozen=True, kw_only=True):
+    """A sequenced event as it reached a client, live or replayed. Times in ms.
+
+    `event` is the same text for the same event wherever it is seen (`posted` makes it for messages); empty is not compared.
+    """
+
+    room: str
+    seq: int
+    event: str = ""
+    at: int = 0  # when it arrived
+    expires_at: int = 0  # of the session that brought it; 0: not known
+
+
+class Watch(msgspec.Struct, frozen=True, kw_only=True):
+    """From when to when a client was to see a room: every `seq` over `after`, up to `until` (None: to the room's end)."""
+
+    room: str
+    after: int
+    until: int | None = None
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """One client's: what it was acked, what it saw in the order in which it saw it, what it was to see."""
+
+    client: str
+    acks: Sequence[Ack] = ()
+    sights: Sequence[Sight] = ()
+    watches: Sequence[Watch] = ()
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """One broken promise.
+
+    `lost`: acked to anyone, and not seen; `hole`: never acked, and not seen though the room went past it; `duplicated`: a seq seen
+    again, or one event at two seqs; `out_of_order`: seen after a later one; `disagreeing`: not the event that the others
+    have at this seq; `late`: seen after its session's end.
+    """
+
+    kind: FaultKind
+    client: str
+    room: str
+    seq: int
+    event: str = ""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What was checked and every fault found, in the order of the histories."""
+
+    clients: int
+    acked: int
+    seen: int
+    faults: tuple[Fault, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.faults
+
+    @property
+    def counts(self) -> dict[FaultKind, int]:
+        """Faults by kind, each kind named."""
+        found = Counter(fault.kind for fault in self.faults)
+        return {kind: found[kind] for kind in KINDS}
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in self.counts.items())
+        return f"{self.clients} clients, {self.acked} acked, {self.seen} seen: {counts}"
+
+
+def posted(author: str, id: str) -> str:
+    """What a message is called in a history: its id is unique for its author in its room."""
+    return f"{author}/{id}"
+
+
+def check(histories: Iterable[History], *, tolerance_ms: int = 0) -> Verdict:
+    """Judge the histories of all clients of one run together.
+
+    `tolerance_ms` is what the way to the client and its clock may add to an arrival before it counts as late.
+    """
+    all_of = list(histories)
+    acked: dict[str, set[int]] = {}
+    ends: dict[str, int] = {}
+    for history in all_of:
+        for ack in history.acks:
+            acked.setdefault(ack.room, set()).add(ack.seq)
+        for entry in (*history.acks, *history.sights):
+            ends[entry.room] = max(ends.get(entry.room, 0), entry.seq)
+    names = _Names(all_of)
+    faults: list[Fault] = []
+    for history in all_of:
+        faults += _order(history, tolerance_ms)
+        faults += names.faults(history)
+        faults += _missing(history, acked, ends)
+    return Verdict(
+        clients=len(all_of),
+        acked=sum(len(seqs) for seqs in acked.values()),
+        seen=sum(len(history.sights) for history in all_of),
+        faults=tuple(faults),
+    )
+
+
+def _order(history: History, tolerance_ms: int) -> Iterator[Fault]:
+    """Faults of one client's own order and times."""
+    seen: dict[str, set[int]] = {}
+    last: dict[str, int] = {}
+    for sight in history.sights:
+        before = seen.setdefault(sight.room, set())
+        if sight.seq in before:
+            yield _fault("duplicated", history, sight)
+        elif sight.seq < last.get(sight.room, 0):
+            yield _fault("out_of_order", history, sight)
+        if sight.expires_at and sight.at > sight.expires_at + tolerance_ms:
+            yield _fault("late", history, sight)
+        before.add(sight.seq)
+        last[sight.room] = max(last.get(sight.room, 0), sight.seq)
+
+
+def _missing(history: History, acked: Mapping[str, set[int]], ends: Mapping[str, int]) -> Iterator[Fault]:
+    """What a client was to see and did not."""
+    seen: dict[str, set[int]] = {}
+    for sight in history.sights:
+        seen.setdefault(sight.room, set()).add(sight.seq)
+    for watch in history.watches:
+        until = ends.get(watch.room, 0) if watch.until is None else watch.until
+        missing = set(range(watch.after + 1, until + 1)) - seen.get(watch.room, set())
+        for seq in sorted(missing):
+            kind: FaultKind = "lost" if seq in acked.get(watch.room, ()) else "hole"
+            yield Fault(kind=kind, client=history.client, room=watch.room, seq=seq)
+
+
+class _Names:
+    """Which event each seq of each room is, as most say; and which seq each event has."""
+
+    def __init__(self, histories: Iterable[History]) -> None:
+        said: dict[tuple[str, int], Counter[str]] = {}
+        for history in histories:
+            for entry in (*history.acks, *history.sights):
+                if entry.event:
+                    said.setdefault((entry.room, entry.seq), Counter())[entry.event] += 1
+        self._event = {place: counts.most_common(1)[0][0] for place, counts in said.items()}
+        self._first: dict[tuple[str, str], int] = {}
+        for (room, seq), event in sorted(self._event.items()):
+            self._first.setdefault((room, event), seq)
+
+    def faults(self, history: History) -> Iterator[Fault]:
+        """Where this client has another event at a seq than the others, or the same event at a second seq."""
+        told: set[tuple[str, int]] = set()  # a seq that was acked and seen is one fault
+        for entry in (*history.acks, *history.sights):
+            place = (entry.room, entry.seq)
+            if not entry.event or place in told:
+                continue
+            if entry.event != self._event[place]:
+                told.add(place)
+                yield _fault("disagreeing", history, entry)
+            elif entry.seq != self._first[entry.room, entry.event]:
+                told.add(place)
+                yield _fault("duplicated", history, entry)
+
+
+def _fault(kind: FaultKind, history: History, entry: Ack | Sight) -> Fault:
+    return Fault(kind=kind, client=history.client, room=entry.room, seq=entry.seq, event=entry.event)
