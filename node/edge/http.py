@@ -26,7 +26,6 @@ from node.edge import wire
 from node.edge.http_headers import AnswerHeaders
 from node.edge.pages import Pages, not_found
 
-
 _T = TypeVar("_T", bound=msgspec.Struct)
 
 
@@ -131,15 +130,15 @@ class _Api:
     def __init__(self, face: HttpFace) -> None:
         self._face = face
 
-    async def config(self, request: Request) -> Response:
+    async def config(self, _: Request) -> Response:
         """What the page needs to know before it has a token."""
         face = self._face
         return _json({"node": face.node, "version": face.version, "peers": face.peers, "dev_issuer": face.dev_issuer is not None})
 
-    async def healthz(self, request: Request) -> Response:
+    async def healthz(self, _: Request) -> Response:
         return _json({"ok": True})
 
-    async def readyz(self, request: Request) -> Response:
+    async def readyz(self, _: Request) -> Response:
         not_ready = self._face.not_ready()
         if not not_ready:
             return _json({"ready": True})
@@ -328,10 +327,10 @@ def _json(value: Any, status: int = 200, **headers: str) -> Response:
     return Response(msgspec.json.encode(value), status, headers=headers, media_type="application/json")
 
 
-async def _missing(request: Request, error: Exception) -> Response:
+async def _missing(_: Request, _error: Exception) -> Response:
     return not_found()
 
 
-async def _fault(request: Request, error: Exception) -> Response:
+async def _fault(_: Request, _error: Exception) -> Response:
     """A fault of ours: the caller learns that much, and the error goes on to the server's log."""
     return _json({"error": {"code": "internal_error", "message": "this node failed to answer"}}, 500)

@@ -33,7 +33,7 @@ _TYPES = {
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _MOST_SEGMENTS = 6
 _NO_LIBRARIES = (
-    "The chat page needs its libraries: with Node.js and npm installed, run `make web`, then reload. The cluster runs without.\n"
+    "The page's libraries are not here. With Node.js and npm installed, `npm ci && npm run vendor` brings them; then reload.\n"
 )
 
 
