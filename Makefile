@@ -1,0 +1,81 @@
+# Sets up what is missing, then does what is asked: `make help` lists it. Files are targets, so a second run sets up nothing.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+VENDORED := node/edge/web/vendor/socket.io.esm.min.js
+CODE := $(wildcard node broker loadtest tests bench)
+CHECKS := check-format check-lint check-types check-imports check-dependencies check-hosts
+
+.PHONY: help up test check $(CHECKS) fmt bench lock clean page
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+up: .venv/.run page ## a local cluster of three nodes; ARGS="--nodes 5 --data DIR" goes to tidegate up
+	@exec $(BIN)/tidegate up $(ARGS)
+
+test: .venv/.test ## every test; ARGS goes to pytest; ALLOW_MISSING_SERVICES=1 leaves out what this machine cannot run
+	@marks="$$(scripts/test-needs)" && $(MAKE) page && exec $(BIN)/pytest -m "$$marks" $(ARGS)
+
+check: .venv/.dev ## format, lint, types, import contracts, dependencies
+	@$(MAKE) --keep-going $(CHECKS)
+
+fmt: .venv/.dev ## formats, and repairs what the linter can
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+
+bench: .venv/.test ## the benchmarks; ARGS goes to them
+	@exec $(BIN)/python -m bench $(ARGS)
+
+lock: .venv/bin/python ## resolves the dependencies anew; UPGRADE=1 takes the newest
+	@scripts/lock
+
+clean: ## removes what make has made; a cluster's data stays
+	rm -rf .venv node_modules node/edge/web/vendor build dist *.egg-info
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+check-format: ; @$(BIN)/ruff format --check .
+check-lint: ; @$(BIN)/ruff check .
+check-types: ; @$(BIN)/mypy $(CODE)
+check-imports: ; @$(BIN)/lint-imports
+check-dependencies: ; @$(BIN)/deptry .
+check-hosts: ; @scripts/no-hosts
+
+# --- what is set up -----------------------------------------------------------------------------------------------
+
+.venv/bin/python:
+	@scripts/make-venv
+
+.venv/.run: requirements/run.txt pyproject.toml | .venv/bin/python
+	@echo "installing what a node needs"
+	@$(PIP) --require-hashes -r requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.test: requirements/test.txt .venv/.run
+	@echo "installing what the tests need"
+	@$(PIP) --require-hashes -r requirements/test.txt
+	@touch $@
+
+.venv/.dev: requirements/dev.txt .venv/.test
+	@echo "installing what the checks need"
+	@$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+# npm may be missing, and may have come only a moment ago: it is looked for when it is needed.
+page:
+	@if command -v npm >/dev/null; then $(MAKE) $(VENDORED); \
+	elif [ ! -e $(VENDORED) ]; then echo "npm is not here, so the page has no libraries: install Node.js 18 or later with npm, then say make page"; fi
+
+node_modules/.installed: package.json package-lock.json .npmrc
+	@echo "installing the page's libraries"
+	@npm ci --loglevel=error
+	@touch $@
+
+$(VENDORED): node_modules/.installed scripts/vendor.mjs
+	@node scripts/vendor.mjs
