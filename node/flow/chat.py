@@ -1,0 +1,58 @@
+"""The flow behind one face: what the edge may ask of it. See `node.edge.gateway.Chat`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from node.core import rules
+from node.core.commands import Command, Query, Typing
+from node.core.effects import Applied
+from node.core.errors import Refused
+from node.core.events import ControlEvent
+from node.core.identity import Principal
+from node.flow.committer import Committer
+from node.flow.presence import Presence
+from node.flow.queries import Queries
+from node.flow.store import Store
+
+
+class ChatFlow:
+    """Commands to the committer, reads to the queries, passing notices to the signals."""
+
+    def __init__(
+        self, *, store: Store, committer: Committer, queries: Queries, presence: Presence, new_id: Callable[[], str]
+    ) -> None:
+        self._store, self._committer, self._queries, self._presence = store, committer, queries, presence
+        self.new_id = new_id
+
+    async def submit(self, command: Command, principal: Principal) -> Applied | Refused:
+        """Carry out a command; returns once it is applied here."""
+        return await self._committer.submit(command, principal)
+
+    async def answer(self, query: Query, principal: Principal) -> dict[str, Any] | Refused:
+        """Read the view."""
+        return await self._queries.answer(query, principal)
+
+    async def replays(self, user: str, cursors: dict[str, int]) -> list[dict[str, Any]]:
+        """The `replay` payloads for a returning client."""
+        return await self._queries.replays(user, cursors)
+
+    def typing(self, notice: Typing, principal: Principal) -> Refused | None:
+        """Pass a typing notice on, here and to the other nodes."""
+        found = rules.be_in(self._store, notice.room, principal.user)
+        if isinstance(found, Refused):
+            return found
+        self._presence.typing(notice.room, principal.user, on=notice.on)
+        return None
+
+    def welcome_rooms(self, user: str) -> list[dict[str, Any]]:
+        """The rooms of `welcome`."""
+        return self._queries.welcome_rooms(user)
+
+    def known_session(self, session: str, user: str) -> bool:
+        """Whether this session was the user's."""
+        found = self._store.session(session)
+        return found is not None and found.user == user
+
+    def record(self, event: ControlEvent) -> None:
+        """Put the life of a session into the log, without waiting."""
+        self._committer.record(event)

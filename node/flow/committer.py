@@ -1,0 +1,120 @@
+"""Carry a wish into the log: decide, append, and wait until this node has applied it."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from broker.log import Log, LogUnavailable
+from broker.topology import partition_for
+from node.core.commands import Command
+from node.core.decide import decide
+from node.core.effects import Applied, Lost
+from node.core.errors import Refused
+from node.core.events import ControlEvent, RoomEvent, encode
+from node.core.identity import Principal
+from node.core.limits import Limits
+from node.core.view import View
+
+LIMIT_S = 3.0  # PROTOCOL section 6: `unavailable` within 3 s
+RETRY_MS = 500
+RETRY_S = 0.25
+MOST_RECORDED = 50_000  # events of the life of sessions that wait for a log that is away: one for each session of a full node
+_AT_ONCE = 500
+_UNAVAILABLE = Refused("unavailable", "the log cannot take this now; nothing was accepted, send it again", retry_after=RETRY_MS)
+_log = structlog.get_logger()
+
+
+class Committer:
+    """The only way into the log. Commands answer when this node has applied them; the life of sessions is recorded behind them."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        view: View,
+        room_partitions: int,
+        control_partition: int,
+        limits: Limits,
+        clock: Callable[[], int],
+        new_id: Callable[[], str],
+        observe_append: Callable[[float], None],
+    ) -> None:
+        self._append_to, self._view, self._room_partitions, self._control = log, view, room_partitions, control_partition
+        self._limits, self._clock, self._new_id, self._observe_append = limits, clock, new_id, observe_append
+        self._waiting: dict[str, asyncio.Future[Applied | Lost]] = {}
+        self._recorded: deque[ControlEvent] = deque()
+        self._has_recorded = asyncio.Event()
+        self._all_recorded = asyncio.Event()
+        self._all_recorded.set()
+
+    async def submit(self, command: Command, principal: Principal) -> Applied | Refused:
+        """Carry out a command of `principal`. `Applied` means durable, applied here, and sure to reach every node."""
+        now = self._clock()
+        if now >= principal.expires_at:
+            return Refused("token_expired", "the token has expired")
+        outcome = decide(self._view, command, principal, now=now, event_id=self._new_id(), limits=self._limits)
+        if isinstance(outcome, Applied | Refused):
+            return outcome
+        return await self._commit(partition_for(outcome.room, self._room_partitions), outcome)
+
+    async def withdraw(self, event: ControlEvent) -> Applied | Refused:
+        """Append a revocation or suspension and wait until it is applied here."""
+        return await self._commit(self._control, event)
+
+    def record(self, event: ControlEvent) -> None:
+        """Append to the control partition in the order of the calls, as soon as the log takes it."""
+        if len(self._recorded) >= MOST_RECORDED:
+            lost = self._recorded.popleft()
+            _log.error("the log has been away too long: part of the life of sessions is not recorded", event=lost.id)
+        self._recorded.append(event)
+        self._all_recorded.clear()
+        self._has_recorded.set()
+
+    def settle(self, outcome: Applied | Lost) -> None:
+        """The event has been applied here: answer whoever waits for it."""
+        future = self._waiting.get(outcome.event)
+        if future is not None and not future.done():
+            future.set_result(outcome)
+
+    async def run(self) -> None:
+        """Append what is recorded, for ever."""
+        while True:
+            await self._has_recorded.wait()
+            batch = [self._recorded[i] for i in range(min(_AT_ONCE, len(self._recorded)))]
+            appends = (self._append_to.append(self._control, encode(event)) for event in batch)
+            outcomes = await asyncio.gather(*appends, return_exceptions=True)
+            for outcome in outcomes:
+                if isinstance(outcome, LogUnavailable):
+                    break
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                self._recorded.popleft()
+            if any(outcomes):
+                await asyncio.sleep(RETRY_S)  # what stood behind the failed one is appended twice, and dropped by its id
+            if not self._recorded:
+                self._has_recorded.clear()
+                self._all_recorded.set()
+
+    async def recorded(self, *, limit_s: float) -> None:
+        """Return when everything recorded is in the log, or when the time is over."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._all_recorded.wait()
+        except TimeoutError:
+            _log.error("the log is away: part of the life of sessions is not recorded", events=len(self._recorded))
+
+    async def _commit(self, partition: int, event: RoomEvent | ControlEvent) -> Applied | Refused:
+        future = self._waiting[event.id] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                began = asyncio.get_running_loop().time()
+                await self._append_to.append(partition, encode(event))
+                self._observe_append(asyncio.get_running_loop().time() - began)
+                outcome = await future
+        except (LogUnavailable, TimeoutError):
+            return _UNAVAILABLE
+        finally:
+            del self._waiting[event.id]
+        return outcome.refused if isinstance(outcome, Lost) else outcome

@@ -1,0 +1,149 @@
+"""What the nodes tell each other in passing: who is there, who types. Nothing here needs to last.
+
+Who is online follows from the open sessions in the log, less those of nodes that have not been heard for a while.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from broker.log import Signals
+from node.core.limits import Limits
+from node.core.view import View
+
+BEAT_S = 1.0
+LOST_S = 3.5  # three beats and a half: a node that has been silent so long is taken for dead
+GRACE_S = 3.0  # who comes back within it was never away: a reconnect is no news to the others
+CHAT = "/"
+
+
+class Beat(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="beat"):
+    """A node is there; `state` is what it tells of itself in `/api/cluster`."""
+
+    node: str
+    state: dict[str, Any]
+
+
+class TypingSignal(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="typing"):
+    """A member types in a room of whoever hears it."""
+
+    room: str
+    user: str
+    on: bool
+
+
+_decoder: msgspec.json.Decoder[Beat | TypingSignal] = msgspec.json.Decoder(Beat | TypingSignal)
+
+
+class Presence:
+    """Heartbeats between nodes, and who is online because of them."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        view: View,
+        signals: Signals,
+        limits: Limits,
+        clock: Callable[[], int],
+        state: Callable[[], dict[str, Any]],
+        tell_users: Callable[[Iterable[str], str, dict[str, Any]], None],
+        deliver: Callable[[str, str, dict[str, Any]], None],
+    ) -> None:
+        self._node, self._view, self._signals, self._limits, self._clock = node, view, signals, limits, clock
+        self._state, self._tell_users, self._deliver = state, tell_users, deliver
+        self._loop = asyncio.get_running_loop()
+        self._started_at = self._loop.time()
+        self._heard: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._lost: set[str] = set()
+        self._online: set[str] = set()
+        self._leaving: dict[str, asyncio.TimerHandle] = {}
+        signals.subscribe(self._receive)
+
+    def online(self, user: str) -> bool:
+        """Whether the user has a session for chat on any node that is there."""
+        now = self._clock()
+        return any(
+            session.namespace == CHAT and session.expires_at > now and self._alive(session.node)
+            for session in self._view.open_sessions_of(user)
+        )
+
+    def nodes(self) -> dict[str, dict[str, Any]]:
+        """What each node that is there tells of itself, this one included."""
+        others = {node: state for node, (_, state) in self._heard.items() if self._alive(node)}
+        return {self._node: self._state(), **others}
+
+    def typing(self, room: str, user: str, *, on: bool) -> None:
+        """Tell the room's members on all nodes."""
+        self._deliver(room, "typing", {"room": room, "user": user, "on": on})
+        self._signals.publish(msgspec.json.encode(TypingSignal(room=room, user=user, on=on)))
+
+    def sessions_changed(self, user: str) -> None:
+        """A session of `user` opened or closed somewhere. Coming is told at once, going after a grace time."""
+        if self.online(user):
+            timer = self._leaving.pop(user, None)
+            if timer is not None:
+                timer.cancel()
+            if user not in self._online:
+                self._online.add(user)
+                self._tell(user, online=True)
+        elif user in self._online and user not in self._leaving:
+            self._leaving[user] = self._loop.call_later(GRACE_S, self._gone, user)
+
+    def begin(self) -> None:
+        """Take who is online now as known: the read model has just become level with the log."""
+        self._online = {session.user for session in self._view.open_sessions() if self.online(session.user)}
+
+    async def run(self) -> None:
+        """Beat, and notice the nodes that stop beating, for ever."""
+        while True:
+            self._signals.publish(msgspec.json.encode(Beat(node=self._node, state=self._state())))
+            self._look()
+            await asyncio.sleep(BEAT_S)
+
+    def close(self) -> None:
+        """Stop the timers; idempotent."""
+        for timer in self._leaving.values():
+            timer.cancel()
+        self._leaving.clear()
+
+    def _gone(self, user: str) -> None:
+        del self._leaving[user]
+        if not self.online(user):
+            self._online.discard(user)
+            self._tell(user, online=False)
+
+    def _tell(self, user: str, *, online: bool) -> None:
+        hearers: dict[str, None] = {}
+        for room in self._view.rooms_of(user):
+            member = self._view.member(room, user)
+            if member is not None and member.role is not None and self._view.member_count(room) <= self._limits.presence_members:
+                hearers.update((name, None) for name, one in self._view.members(room).items() if one.role is not None)
+        self._tell_users(hearers, "presence", {"user": user, "online": online})
+
+    def _alive(self, node: str) -> bool:
+        if node == self._node:
+            return True
+        heard = self._heard.get(node, (self._started_at, {}))[0]
+        return self._loop.time() - heard < LOST_S
+
+    def _look(self) -> None:
+        nodes = {session.node for session in self._view.open_sessions()} | set(self._heard)
+        lost = {node for node in nodes if not self._alive(node)}
+        changed, self._lost = lost ^ self._lost, lost
+        if changed:
+            for user in {session.user for session in self._view.open_sessions() if session.node in changed}:
+                self.sessions_changed(user)
+
+    def _receive(self, data: bytes) -> None:
+        try:
+            signal = _decoder.decode(data)
+        except msgspec.DecodeError:
+            return  # of another version: a signal may be lost
+        match signal:
+            case Beat(node=node, state=state):
+                self._heard[node] = (self._loop.time(), state)
+            case TypingSignal(room=room, user=user, on=on):
+                self._deliver(room, "typing", {"room": room, "user": user, "on": on})

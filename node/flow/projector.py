@@ -1,0 +1,121 @@
+"""Follow the log, fold it into the read model, and have the effects carried out: one task a partition."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+from typing import Protocol
+
+import msgspec
+import structlog
+
+from broker.log import Log, LogDiverged, LogUnavailable, Position, Record
+from node.core.apply import apply
+from node.core.effects import Applied, Effect, Lost
+from node.core.events import Event, decode
+from node.flow.store import Store
+
+SLICE = 250  # records applied before the loop may do something else
+RETRY_S = 0.5
+_log = structlog.get_logger()
+
+
+class Hearers(Protocol):
+    """Who learns of what has been applied. Nothing here may await or raise."""
+
+    def settle(self, outcome: Applied | Lost) -> None:
+        """The answer for whoever waits for this event, if anyone does here."""
+        ...
+
+    def perform(self, effects: Sequence[Effect]) -> None:
+        """Carry effects out."""
+        ...
+
+    def count(self, event: Event) -> None:
+        """One event has been applied live."""
+        ...
+
+
+class Projector:
+    """Brings the read model level with the log as it stands at the start, then keeps it so.
+
+    Records that stood in the log at the start have no effects: whoever missed them asks. `run` ends only by a fault or a cancel.
+    """
+
+    def __init__(self, log: Log, store: Store, hearers: Hearers, *, clock: Callable[[], int]) -> None:
+        self._log, self._store, self._hearers, self._clock = log, store, hearers, clock
+        self._ends: dict[int, Position] = {}
+        self._catching_up = set(range(log.partitions))
+        self._lag_ms = dict.fromkeys(range(log.partitions), 0)
+        self.diverged: str | None = None
+        self.applied = 0
+        self.ready = asyncio.Event()  # level with the log as it stood at the start
+        self.has_diverged = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow all partitions until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for partition in range(self._log.partitions):
+                tasks.create_task(self._follow(partition), name=f"projector-{partition}")
+
+    def progress(self) -> tuple[int, int]:
+        """How many of the records that stood in the log at the start have been applied, and how many there are."""
+        total = sum(end.offset for end in self._ends.values())
+        return sum(min(self._store.position(p).offset, end.offset) for p, end in self._ends.items()), total
+
+    def lag_seconds(self, partition: int) -> float:
+        """How old the last applied record was when it was applied."""
+        return self._lag_ms[partition] / 1000
+
+    async def _follow(self, partition: int) -> None:
+        end = self._ends[partition] = await self._end(partition)
+        if self._store.position(partition).offset >= end.offset:
+            self._level(partition)
+        try:
+            async with aclosing(self._log.follow(partition, self._store.position(partition))) as batches:  # type: ignore[type-var]
+                async for batch in batches:
+                    await self._apply(partition, batch, end)
+        except LogDiverged as error:
+            self.diverged = str(error)
+            self.has_diverged.set()
+            _log.error("diverged", partition=partition, reason=str(error))
+
+    async def _end(self, partition: int) -> Position:
+        while True:
+            try:
+                return await self._log.end(partition)
+            except LogUnavailable:
+                await asyncio.sleep(RETRY_S)
+
+    def _level(self, partition: int) -> None:
+        self._catching_up.discard(partition)
+        if not self._catching_up:
+            self.ready.set()
+
+    async def _apply(self, partition: int, batch: Sequence[Record], end: Position) -> None:
+        for start in range(0, len(batch), SLICE):
+            for record in batch[start : start + SLICE]:
+                self._apply_one(record, live=partition not in self._catching_up)
+                if partition in self._catching_up and record.position.offset >= end.offset:
+                    self._level(partition)
+            await self._store.make_room()
+            if len(batch) > SLICE:
+                await asyncio.sleep(0)
+
+    def _apply_one(self, record: Record, *, live: bool) -> None:
+        try:
+            event = decode(record.data)
+        except msgspec.DecodeError as error:
+            _log.error("record skipped: not an event", partition=record.partition, offset=record.position.offset, why=str(error))
+            self._store.advance(record.partition, record.position)
+            return
+        effects = apply(self._store, event)
+        self._store.advance(record.partition, record.position)
+        self.applied += 1
+        if not live:
+            return
+        self._lag_ms[record.partition] = max(0, self._clock() - event.at)
+        self._hearers.perform(effects)
+        for effect in effects:
+            if isinstance(effect, Applied | Lost):
+                self._hearers.settle(effect)
+        self._hearers.count(event)

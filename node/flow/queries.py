@@ -1,0 +1,177 @@
+"""What can be read: rooms, members, history as it reads now, missed events, search. Shapes as in PROTOCOL section 6."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, assert_never
+
+import msgspec
+
+from node.core import rules
+from node.core.commands import AskPresence, History, ListMembers, ListRooms, Query, Replay, Search
+from node.core.errors import Refused
+from node.core.identity import Principal
+from node.core.limits import Limits
+from node.core.view import Member, Message, Room
+from node.flow.store import Store
+
+Answer = dict[str, Any] | Refused
+
+
+class Queries:
+    """Reads of the view, each judged by the rules for the user who asks."""
+
+    def __init__(self, store: Store, *, limits: Limits, online: Callable[[str], bool]) -> None:
+        self._store, self._limits, self._online = store, limits, online
+
+    async def answer(self, query: Query, principal: Principal) -> Answer:
+        """The fields that the query's ack adds."""
+        user = principal.user
+        match query:
+            case ListRooms():
+                return {"rooms": self._list(query, user)}
+            case ListMembers(room=room):
+                return self._members(room, user)
+            case History():
+                return self._history(query, user)
+            case Replay():
+                return self._replay(query, user)
+            case Search():
+                return await self._search(query, user)
+            case AskPresence(room=room):
+                found = rules.be_in(self._store, room, user)
+                if isinstance(found, Refused):
+                    return found
+                members = self._store.members(room).items()
+                return {"online": [name for name, one in members if one.role is not None and self._online(name)]}
+            case _:
+                assert_never(query)
+
+    def welcome_rooms(self, user: str) -> list[dict[str, Any]]:
+        """The rooms that the user is in."""
+        found = []
+        for name in self._store.rooms_of(user):
+            room, member = self._store.room(name), self._store.member(name, user)
+            if room is not None and member is not None and member.role is not None:
+                found.append(_own_room(room, member))
+        return found
+
+    async def replays(self, user: str, cursors: dict[str, int]) -> list[dict[str, Any]]:
+        """For each room of `cursors` that the user is in, or was put out of since: what he missed.
+
+        Together they stay within the outbox limit: past it the rest is left to the client's `replay`.
+        """
+        budget, found = self._limits.outbox_bytes, []
+        for number, (name, cursor) in enumerate(cursors.items()):
+            if number % 100 == 99:
+                await asyncio.sleep(0)
+            room, member = self._store.room(name), self._store.member(name, user)
+            if room is None or member is None or (member.role is None and member.left <= cursor):
+                continue
+            until = room.seq if member.role is not None else member.left
+            after = min(cursor, until)
+            events, size = self._missed(name, after, until, self._limits.replay_events, budget)
+            budget -= size
+            to = after + len(events)
+            found.append({"room": name, "after": after, "to": to, "complete": to == until, "events": events})
+        return found
+
+    def _missed(self, room: str, after: int, until: int, limit: int, budget: int) -> tuple[list[msgspec.Raw], int]:
+        """The events behind `after`, as many as fit `limit` and `budget` bytes (the first always fits a budget above 0)."""
+        events, size = [], 0
+        for name, payload in self._store.timeline(room, after=after, until=until, limit=limit):
+            if size >= budget:
+                break
+            events.append(_event(name, payload))
+            size += len(payload)
+        return events, size
+
+    def _list(self, query: ListRooms, user: str) -> list[dict[str, Any]]:
+        wanted = (query.query or "").casefold()
+        found: list[tuple[bool, int, str, dict[str, Any]]] = []
+        for room in self._store.rooms():
+            member = self._store.member(room.name, user)
+            inside = member is not None and member.role is not None
+            invited = member is not None and member.invited_by is not None and not inside
+            if room.kind != "public" and not inside and not invited:
+                continue
+            if wanted in room.name or wanted in room.title.casefold():
+                entry = _own_room(room, member) if member is not None else _own_room(room, Member(user=user))
+                entry |= {"members": self._store.member_count(room.name)} | ({"invited": True} if invited else {})
+                found.append((not inside, -room.changed_at, room.name, entry))
+        found.sort(key=lambda entry: entry[:3])
+        return [entry for *_, entry in found[: self._most(query.limit)]]
+
+    def _members(self, room: str, user: str) -> Answer:
+        found = rules.be_in(self._store, room, user)
+        if isinstance(found, Refused):
+            return found
+        members = (one for one in self._store.members(room).values() if one.role is not None)
+        return {"members": [{"user": one.user, "role": one.role, "online": self._online(one.user)} for one in members]}
+
+    def _history(self, query: History, user: str) -> Answer:
+        if query.before is not None and query.after is not None:
+            return Refused("bad_request", "before or after, not both", "after")
+        found = rules.be_in(self._store, query.room, user)
+        if isinstance(found, Refused):
+            return found
+        limit = self._most(query.limit)
+        if query.after is not None:
+            messages = self._store.messages_after(query.room, query.after, limit + 1)
+            return {"messages": [as_read(message) for message in messages[:limit]], "more": len(messages) > limit}
+        before = query.before if query.before is not None else found[0].seq + 1
+        messages = self._store.messages_before(query.room, before, limit + 1)
+        return {"messages": [as_read(message) for message in messages[-limit:]], "more": len(messages) > limit}
+
+    def _replay(self, query: Replay, user: str) -> Answer:
+        found = rules.be_in(self._store, query.room, user)
+        if isinstance(found, Refused):
+            return found
+        limit, last = min(query.limit or self._limits.replay_events, self._limits.replay_events), found[0].seq
+        events, _ = self._missed(query.room, query.after, last, limit, self._limits.outbox_bytes)
+        return {"events": events, "complete": query.after + len(events) >= last}
+
+    async def _search(self, query: Search, user: str) -> Answer:
+        if query.room is not None:
+            found = rules.be_in(self._store, query.room, user)
+            if isinstance(found, Refused):
+                return found
+            rooms = [query.room]
+        else:
+            rooms = [room["room"] for room in self.welcome_rooms(user)]
+        messages = await self._store.search(query.query, rooms, self._most(query.limit))
+        return {"messages": [as_read(message) for message in messages]}
+
+    def _most(self, limit: int | None) -> int:
+        return min(limit or self._limits.page, self._limits.page)
+
+
+def _own_room(room: Room, member: Member) -> dict[str, Any]:
+    """A room as `welcome` shows it to a user."""
+    shown = {"room": room.name, "title": room.title, "kind": room.kind, "role": member.role, "seq": room.seq, "read": member.read}
+    return shown
+
+
+def _event(name: str, payload: bytes) -> msgspec.Raw:
+    """`{"event": name, …the payload}` without decoding the payload, which is an object with at least one member."""
+    return msgspec.Raw(b'{"event":' + msgspec.json.encode(name) + b"," + payload[1:])
+
+
+def as_read(message: Message) -> dict[str, Any]:
+    """A message of a page: what was sent, and what has been done to it since."""
+    shown: dict[str, Any] = {
+        "room": message.room,
+        "seq": message.seq,
+        "id": message.id,
+        "from": message.author,
+        "text": message.text,
+        "at": message.at,
+    }
+    if message.reply_to is not None:
+        shown["reply_to"] = message.reply_to
+    if message.edited_at is not None:
+        shown["edited_at"] = message.edited_at
+    if message.deleted_at is not None:
+        shown |= {"deleted": True, "deleted_at": message.deleted_at, "deleted_by": message.deleted_by}
+    if message.reactions:
+        shown["reactions"] = message.reactions
+    return shown

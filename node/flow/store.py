@@ -1,0 +1,405 @@
+"""The read model of one node: a `View` kept in SQLite, with its positions in the log.
+
+Rooms, members and open sessions are in memory; what was said is in the file. Changes gather in a `Batch` and are written
+by a thread, view and positions in one transaction; reads see them at once. The log is the truth: whatever a crash
+takes away is read from it again.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+
+from broker.log import START, LogDiverged, Position
+from node.core.view import Member, Message, Room, Session, TimelineEntry, Withdrawals
+from node.flow import store_sql
+from node.flow.store_sql import Batch, encode
+
+FULL = 20_000  # events in a batch at which applying waits for the writer
+FLUSH_S = 0.1  # how long a change may wait for its transaction
+RETRY_S = 1.0
+CLOSE_S = 5.0
+_SEQ_BITS = 32
+_SEQ_MASK = (1 << _SEQ_BITS) - 1
+
+_rooms = msgspec.json.Decoder(Room)
+_members = msgspec.json.Decoder(Member)
+_messages = msgspec.json.Decoder(Message)
+_sessions = msgspec.json.Decoder(Session)
+_withdrawals = msgspec.json.Decoder(Withdrawals)
+
+
+class _Posted(msgspec.Struct, frozen=True):
+    """The payload of a `message` in the timeline."""
+
+    room: str
+    seq: int
+    id: str
+    from_: str = msgspec.field(name="from")
+    text: str
+    at: int
+    reply_to: str | None = None
+
+
+_posted = msgspec.json.Decoder(_Posted)
+
+
+class Store:
+    """See `node.core.view.View` for the reads and changes that `decide` and `apply` make; the rest is for the flow.
+
+    All methods belong to the event loop's thread.
+    """
+
+    def __init__(self, path: Path, epoch: str) -> None:
+        self._path = path
+        self._writer = store_sql.connect(path)
+        store_sql.prepare(self._writer, epoch)
+        _check(self._writer, path, epoch)
+        self._reader = store_sql.connect(path)
+        self._searcher = store_sql.connect(path)
+        self._write_thread = ThreadPoolExecutor(1, "store-writer")
+        self._search_thread = ThreadPoolExecutor(1, "store-search")
+        self._batch, self._writing = Batch(), Batch()
+        self._fresh = 0
+        self._flushing: asyncio.Future[None] | None = None
+        self._closed = False
+        self.fault: str | None = None  # why the file cannot be written now
+        self._load()
+
+    # Positions
+
+    def position(self, partition: int) -> Position:
+        """How far the view has followed a partition."""
+        return self._positions.get(partition, START)
+
+    def advance(self, partition: int, position: Position) -> None:
+        """The record at `position` has been applied."""
+        self._positions[partition] = self._batch.positions[partition] = position
+        self._batch.events += 1
+
+    # View: reads
+
+    def room(self, name: str) -> Room | None:
+        return self._rooms.get(name)
+
+    def rooms(self) -> Iterable[Room]:
+        return self._rooms.values()
+
+    def member(self, room: str, user: str) -> Member | None:
+        return self._members.get(room, {}).get(user)
+
+    def members(self, room: str) -> Mapping[str, Member]:
+        return self._members.get(room, {})
+
+    def member_count(self, room: str) -> int:
+        return self._counts.get(room, 0)
+
+    def rooms_of(self, user: str) -> Iterable[str]:
+        return self._rooms_of.get(user, {}).keys()
+
+    def message(self, room: str, seq: int) -> Message | None:
+        number = self._numbers.get(room)
+        if number is None or not 0 < seq <= _SEQ_MASK:
+            return None
+        key = number << _SEQ_BITS | seq
+        value = self._get("changes", key, "SELECT value FROM changes WHERE id = ?")
+        if value is not None:
+            return _messages.decode(value)
+        row = self._batch.timeline.get(key) or self._writing.timeline.get(key)
+        row = row or self._reader.execute("SELECT name, payload FROM timeline WHERE id = ?", (key,)).fetchone()
+        return as_posted(row[1]) if row is not None and row[0] == "message" else None
+
+    def find_message(self, room: str, id: str, author: str | None = None) -> Message | None:
+        if author is not None:
+            found = self.seen(f"{room}\0{id}\0{author}")
+            return self.message(room, found[0]) if found is not None else None
+        key = f"{room}\0{id}"
+        sql = "SELECT min(seq) FROM seen WHERE key > ? AND key < ?"
+        (written,) = self._reader.execute(sql, (f"{key}\0", f"{key}\1")).fetchone()
+        seqs = [seq for seq in (written, self._writing.first_ids.get(key), self._batch.first_ids.get(key)) if seq is not None]
+        return self.message(room, min(seqs)) if seqs else None
+
+    def seen(self, key: str) -> tuple[int, int] | None:
+        found = self._batch.seen.get(key) or self._writing.seen.get(key)
+        return found or self._reader.execute("SELECT seq, at FROM seen WHERE key = ?", (key,)).fetchone()
+
+    def session(self, session: str) -> Session | None:
+        found = self._open.get(session)
+        if found is not None:
+            return found
+        row = self._batch.sessions.get(session) or self._writing.sessions.get(session)
+        sql = "SELECT opened_at, closed_at, value FROM sessions WHERE session = ?"
+        row = row or self._reader.execute(sql, (session,)).fetchone()
+        return _sessions.decode(row[2]) if row is not None else None
+
+    def open_sessions(self) -> Iterable[Session]:
+        return list(self._open.values())
+
+    def open_sessions_of(self, user: str) -> Iterable[Session]:
+        return [self._open[session] for session in self._open_of.get(user, ())]
+
+    def withdrawals(self, user: str) -> Withdrawals | None:
+        return self._withdrawn.get(user)
+
+    def revoked_jti(self, jti: str) -> bool:
+        return ("jti", jti) in self._revoked
+
+    def revoked_session(self, session: str) -> bool:
+        return ("session", session) in self._revoked
+
+    # View: changes
+
+    def put_room(self, room: Room) -> None:
+        number = self._numbers.setdefault(room.name, len(self._numbers) + 1)
+        self._rooms[room.name] = room
+        self._batch.rooms[number] = (room.name, encode(room))
+
+    def put_member(self, room: str, member: Member) -> None:
+        members = self._members.setdefault(room, {})
+        before = members.get(member.user)
+        was_in, is_in = before is not None and before.role is not None, member.role is not None
+        self._counts[room] = self._counts.get(room, 0) + is_in - was_in
+        members[member.user] = member
+        self._rooms_of.setdefault(member.user, {})[room] = None
+        self._batch.members[self._numbers[room], member.user] = encode(member)
+
+    def put_message(self, message: Message) -> None:
+        key = self._numbers[message.room] << _SEQ_BITS | message.seq
+        if key == self._fresh:
+            self._fresh = 0  # the timeline says it all
+            first = f"{message.room}\0{message.id}"
+            self._batch.first_ids.setdefault(first, message.seq)
+            return
+        before = self.message(message.room, message.seq)
+        if before is not None and before.text != message.text:
+            indexed = self._batch.search.get(key, (before.text or None, ""))[0]
+            self._batch.search[key] = (indexed, message.text)
+        self._batch.changes[key] = encode(message)
+
+    def put_timeline(self, room: str, entry: TimelineEntry) -> None:
+        key = self._numbers[room] << _SEQ_BITS | entry.seq
+        self._batch.timeline[key] = (entry.name, encode(entry.payload))
+        if entry.name == "message":
+            self._fresh = key
+            self._batch.search[key] = (None, entry.payload["text"])
+
+    def put_seen(self, key: str, seq: int, at: int) -> None:
+        self._batch.seen[key] = (seq, at)
+
+    def put_session(self, session: Session) -> None:
+        self._batch.sessions[session.session] = (session.opened_at, session.closed_at, encode(session))
+        of_user = self._open_of.setdefault(session.user, {})
+        if session.closed_at is None:
+            self._open[session.session] = session
+            of_user[session.session] = None
+        else:
+            self._open.pop(session.session, None)
+            of_user.pop(session.session, None)
+        if not of_user:
+            del self._open_of[session.user]
+
+    def put_withdrawals(self, user: str, withdrawals: Withdrawals) -> None:
+        self._withdrawn[user] = withdrawals
+        self._batch.withdrawals[user] = encode(withdrawals)
+
+    def put_revoked_jti(self, jti: str, at: int) -> None:
+        self._revoked["jti", jti] = self._batch.revoked["jti", jti] = at
+
+    def put_revoked_session(self, session: str, at: int) -> None:
+        self._revoked["session", session] = self._batch.revoked["session", session] = at
+
+    # What was said
+
+    def timeline(self, room: str, *, after: int, limit: int, until: int = _SEQ_MASK) -> list[tuple[str, bytes]]:
+        """`(name, payload as JSON)` of the sequenced events with `after < seq <= until`, oldest first, at most `limit`."""
+        number, last = self._numbers.get(room), self._rooms[room].seq if room in self._rooms else 0
+        if number is None or after >= last:
+            return []
+        low, high = number << _SEQ_BITS | after, number << _SEQ_BITS | min(until, last)
+        sql = "SELECT id, name, payload FROM timeline WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
+        found = [(name, payload) for _, name, payload in self._reader.execute(sql, (low, high, limit))]
+        for key in range(low + 1 + len(found), min(high, low + limit) + 1):
+            row = self._writing.timeline.get(key) or self._batch.timeline.get(key)
+            if row is None:
+                raise LookupError(f"the read model lacks event {key & _SEQ_MASK} of a room")
+            found.append(row)
+        return found
+
+    def messages_before(self, room: str, before: int, limit: int) -> list[Message]:
+        """The last `limit` messages with `seq < before`, oldest first, as they read now."""
+        return self._page(room, "id < ? ORDER BY id DESC", before, limit, newest_first=True)[::-1]
+
+    def messages_after(self, room: str, after: int, limit: int) -> list[Message]:
+        """The first `limit` messages with `seq > after`, oldest first, as they read now."""
+        return self._page(room, "id > ? ORDER BY id", after, limit, newest_first=False)
+
+    async def search(self, text: str, rooms: Iterable[str], limit: int) -> list[Message]:
+        """The newest `limit` messages of `rooms` with every word of `text` (the last may be a beginning), newest first.
+
+        The first 64 words count. Sees all that was applied before the call.
+        """
+        query = _match(text)
+        ranges = [self._numbers[room] << _SEQ_BITS for room in rooms if room in self._numbers]
+        if not query or not ranges:
+            return []
+        await self.flush()
+        loop = asyncio.get_running_loop()
+        ids = await loop.run_in_executor(self._search_thread, _search, self._searcher, query, ranges, limit)
+        names = {number: name for name, number in self._numbers.items()}
+        found = [self.message(names[key >> _SEQ_BITS], key & _SEQ_MASK) for key in ids]
+        messages = [message for message in found if message is not None and message.deleted_at is None]
+        return sorted(messages, key=lambda message: (-message.at, -message.seq, message.room))[:limit]
+
+    # Writing
+
+    @property
+    def waiting(self) -> int:
+        """Events whose changes are not in the file yet."""
+        return self._batch.events + self._writing.events
+
+    async def flush(self) -> None:
+        """Return once every change made before the call is in the file."""
+        while self._flushing is not None:
+            await asyncio.shield(self._flushing)
+        if self._batch.positions or self._batch.events:
+            self._flushing = asyncio.ensure_future(self._flush())
+            await asyncio.shield(self._flushing)
+
+    async def make_room(self) -> None:
+        """Return when more may be applied: a full batch goes to the writer, and waits while that still has the one before."""
+        if self._batch.events < FULL:
+            return
+        while self._flushing is not None:
+            await asyncio.shield(self._flushing)
+        self._flushing = asyncio.ensure_future(self._flush())
+
+    async def run(self) -> None:
+        """Write in the background, for ever."""
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            await self.flush()
+
+    async def aclose(self) -> None:
+        """Write what waits, if that can be done at once, and close. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(TimeoutError):  # the log still has it
+            async with asyncio.timeout(CLOSE_S):
+                await self.flush()
+        for thread in (self._write_thread, self._search_thread):
+            await asyncio.to_thread(thread.shutdown)
+        for connection in (self._writer, self._reader, self._searcher):
+            connection.close()
+
+    async def _flush(self) -> None:
+        self._writing, self._batch = self._batch, Batch()
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                try:
+                    await loop.run_in_executor(self._write_thread, store_sql.write, self._writer, self._writing)
+                except sqlite3.OperationalError as error:
+                    self.fault = f"the read model cannot be written: {error}"
+                    await asyncio.sleep(RETRY_S)
+                else:
+                    self.fault = None
+                    self._writing = Batch()
+                    return
+        finally:
+            self._flushing = None
+
+    def _load(self) -> None:
+        """Everything that is held in memory, from the file."""
+        read = self._reader.execute
+        self._positions = store_sql.read_positions(self._reader)
+        self._numbers: dict[str, int] = {}
+        self._rooms: dict[str, Room] = {}
+        self._members: dict[str, dict[str, Member]] = {}
+        self._counts: dict[str, int] = {}
+        self._rooms_of: dict[str, dict[str, None]] = {}
+        for number, name, value in read("SELECT number, name, value FROM rooms ORDER BY number"):
+            self._numbers[name], self._rooms[name] = number, _rooms.decode(value)
+        names = list(self._numbers)
+        for number, user, value in read("SELECT number, user, value FROM members ORDER BY first"):
+            room, member = names[number - 1], _members.decode(value)
+            self._members.setdefault(room, {})[user] = member
+            self._counts[room] = self._counts.get(room, 0) + (member.role is not None)
+            self._rooms_of.setdefault(user, {})[room] = None
+        self._open: dict[str, Session] = {}
+        self._open_of: dict[str, dict[str, None]] = {}
+        for (value,) in read("SELECT value FROM sessions WHERE closed_at IS NULL ORDER BY opened_at"):
+            session = _sessions.decode(value)
+            self._open[session.session] = session
+            self._open_of.setdefault(session.user, {})[session.session] = None
+        self._withdrawn = {user: _withdrawals.decode(value) for user, value in read("SELECT user, value FROM withdrawals")}
+        self._revoked = {(kind, id): at for kind, id, at in read("SELECT kind, id, at FROM revoked")}
+
+    def _get(self, table: str, key: int, sql: str) -> bytes | None:
+        value: bytes | None = getattr(self._batch, table).get(key)
+        if value is None:
+            value = getattr(self._writing, table).get(key)
+        if value is None:
+            row = self._reader.execute(sql, (key,)).fetchone()
+            value = row[0] if row is not None else None
+        return value
+
+    def _page(self, room: str, condition: str, seq: int, limit: int, *, newest_first: bool) -> list[Message]:
+        number = self._numbers.get(room)
+        if number is None:
+            return []
+        low, start = number << _SEQ_BITS, number << _SEQ_BITS | min(max(seq, 0), _SEQ_MASK)
+        keys = {
+            key
+            for batch in (self._writing, self._batch)
+            for key, (name, _) in batch.timeline.items()
+            if key >> _SEQ_BITS == number and name == "message" and (key < start if newest_first else key > start)
+        }
+        span = "id >= ? AND" if newest_first else "id <= ? AND"
+        bound = low if newest_first else low | _SEQ_MASK
+        sql = f"SELECT id FROM timeline WHERE name = 'message' AND {span} {condition} LIMIT ?"
+        keys.update(row[0] for row in self._reader.execute(sql, (bound, start, limit)))
+        ordered = sorted(keys, reverse=newest_first)[:limit]
+        messages = (self.message(room, key & _SEQ_MASK) for key in ordered)
+        return [message for message in messages if message is not None]
+
+
+def as_posted(payload: bytes) -> Message:
+    """The message of a timeline's `message`, before anything was done to it."""
+    p = _posted.decode(payload)
+    return Message(room=p.room, seq=p.seq, id=p.id, author=p.from_, text=p.text, at=p.at, reply_to=p.reply_to)
+
+
+def _check(connection: sqlite3.Connection, path: Path, epoch: str) -> None:
+    meta = store_sql.read_meta(connection)
+    if int(meta["schema"]) != store_sql.SCHEMA:
+        raise LogDiverged(f"the read model {path} has schema {meta['schema']}, this version has {store_sql.SCHEMA}: remove it")
+    if meta["epoch"] != epoch:
+        raise LogDiverged(f"the read model {path} belongs to another log: remove it, or restore a snapshot of this log")
+
+
+def _match(text: str) -> str:
+    """An FTS5 query for all words of `text`, none of them read as an operator; the last one as a beginning."""
+    words = ["".join(char for char in word if char not in '"\0') for word in text.split()[:64]]
+    quoted = [f'"{word}"' for word in words if any(char.isalnum() for char in word)]
+    return " ".join(quoted) + "*" if quoted else ""
+
+
+def _search(connection: sqlite3.Connection, query: str, ranges: list[int], limit: int) -> list[int]:
+    sql = "SELECT rowid FROM search WHERE search MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"
+    return [row[0] for low in ranges for row in connection.execute(sql, (query, low, low | _SEQ_MASK, limit))]
+
+
+@contextlib.asynccontextmanager
+async def open_store(path: Path, *, epoch: str) -> AsyncIterator[Store]:
+    """The read model at `path`, made where it is missing. Raises `LogDiverged` when it was made from another log."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    store = Store(path, epoch)
+    try:
+        yield store
+    finally:
+        await store.aclose()

@@ -1,0 +1,138 @@
+"""The read model's tables, and how a batch of changes is written into them. All SQL that writes is here.
+
+A sequenced event's `id` is its room's number (local to this file) in the upper bits and its `seq` in the lower 32. A message stands in
+`timeline` as it was sent; a row in `changes` says how it reads now, once it has been edited, deleted or reacted to.
+"""
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from broker.log import Position
+
+SCHEMA = 1
+_TABLES = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS positions (partition INTEGER PRIMARY KEY, offset INTEGER NOT NULL, checksum INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS rooms (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS members (
+    first INTEGER PRIMARY KEY, number INTEGER NOT NULL, user TEXT NOT NULL, value BLOB NOT NULL, UNIQUE (number, user));
+CREATE TABLE IF NOT EXISTS timeline (id INTEGER PRIMARY KEY, name TEXT NOT NULL, payload BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS changes (id INTEGER PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS seen (key TEXT PRIMARY KEY, seq INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sessions (
+    session TEXT PRIMARY KEY, opened_at INTEGER NOT NULL, closed_at INTEGER, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS sessions_open ON sessions (session) WHERE closed_at IS NULL;
+CREATE TABLE IF NOT EXISTS withdrawals (user TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS revoked (kind TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;
+CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(text, content = '', tokenize = "unicode61 remove_diacritics 2");
+"""
+#: The tables that follow from the log, with what orders their rows the same in every read model (see `store_files.differences`).
+DERIVED = {
+    "rooms": "SELECT name, value FROM rooms ORDER BY name",
+    "members": "SELECT r.name || ' ' || m.user, m.value FROM members m JOIN rooms r USING (number) ORDER BY 1",
+    "timeline": "SELECT r.name || '#' || (t.id & 4294967295), t.name || t.payload"
+    " FROM timeline t JOIN rooms r ON r.number = t.id >> 32 ORDER BY r.name, t.id",
+    "changes": "SELECT r.name || '#' || (c.id & 4294967295), c.value"
+    " FROM changes c JOIN rooms r ON r.number = c.id >> 32 ORDER BY r.name, c.id",
+    "seen": "SELECT replace(key, char(0), ' '), seq || ' ' || at FROM seen ORDER BY key",
+    "sessions": "SELECT session, value FROM sessions ORDER BY session",
+    "withdrawals": "SELECT user, value FROM withdrawals ORDER BY user",
+    "revoked": "SELECT kind || ' ' || id, at FROM revoked ORDER BY kind, id",
+}
+
+
+class Batch:
+    """Changes that are not in the tables yet. What a key maps to is the whole new value of that row."""
+
+    __slots__ = (
+        "changes",
+        "events",
+        "first_ids",
+        "members",
+        "positions",
+        "revoked",
+        "rooms",
+        "search",
+        "seen",
+        "sessions",
+        "timeline",
+        "withdrawals",
+    )
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.positions: dict[int, Position] = {}
+        self.rooms: dict[int, tuple[str, bytes]] = {}
+        self.members: dict[tuple[int, str], bytes] = {}
+        self.timeline: dict[int, tuple[str, bytes]] = {}
+        self.changes: dict[int, bytes] = {}
+        self.seen: dict[str, tuple[int, int]] = {}
+        self.first_ids: dict[str, int] = {}  # "room\0message id" -> the lowest seq under it in this batch
+        self.sessions: dict[str, tuple[int, int | None, bytes]] = {}
+        self.withdrawals: dict[str, bytes] = {}
+        self.revoked: dict[tuple[str, str], int] = {}
+        self.search: dict[int, tuple[str | None, str]] = {}  # id -> (the text the index holds, the text it shall hold)
+
+
+def connect(path: Path, *, synchronous: str = "normal") -> sqlite3.Connection:
+    """A connection to a read model; usable from any one thread at a time."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0, cached_statements=64)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {synchronous}")
+    connection.execute("PRAGMA cache_size = -65536")
+    connection.execute("PRAGMA temp_store = memory")
+    return connection
+
+
+def prepare(connection: sqlite3.Connection, epoch: str) -> None:
+    """Make the tables where they are missing, for a log of this epoch."""
+    connection.executescript(_TABLES)
+    connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", [("schema", str(SCHEMA)), ("epoch", epoch)])
+
+
+def write(connection: sqlite3.Connection, batch: Batch) -> None:
+    """Write a batch and its positions as one transaction. Raises `sqlite3.Error`, leaving nothing of it."""
+    many = connection.executemany
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        many("INSERT OR REPLACE INTO rooms VALUES (?, ?, ?)", ((n, name, value) for n, (name, value) in batch.rooms.items()))
+        many(
+            "INSERT INTO members (number, user, value) VALUES (?, ?, ?)"
+            " ON CONFLICT (number, user) DO UPDATE SET value = excluded.value",
+            ((number, user, value) for (number, user), value in batch.members.items()),
+        )
+        many("INSERT INTO timeline VALUES (?, ?, ?)", ((i, name, payload) for i, (name, payload) in batch.timeline.items()))
+        many("INSERT OR REPLACE INTO changes VALUES (?, ?)", batch.changes.items())
+        many("INSERT INTO seen VALUES (?, ?, ?)", ((key, seq, at) for key, (seq, at) in batch.seen.items()))
+        many("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)", ((k, *row) for k, row in batch.sessions.items()))
+        many("INSERT OR REPLACE INTO withdrawals VALUES (?, ?)", batch.withdrawals.items())
+        many("INSERT OR REPLACE INTO revoked VALUES (?, ?, ?)", ((*key, at) for key, at in batch.revoked.items()))
+        many(
+            "INSERT INTO search (search, rowid, text) VALUES ('delete', ?, ?)",
+            ((i, old) for i, (old, _) in batch.search.items() if old is not None),
+        )
+        many("INSERT INTO search (rowid, text) VALUES (?, ?)", ((i, new) for i, (_, new) in batch.search.items() if new))
+        many(
+            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)",
+            ((partition, at.offset, at.checksum) for partition, at in batch.positions.items()),
+        )
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def read_positions(connection: sqlite3.Connection) -> dict[int, Position]:
+    """How far the read model has followed each partition."""
+    rows = connection.execute("SELECT partition, offset, checksum FROM positions")
+    return {partition: Position(offset, checksum) for partition, offset, checksum in rows}
+
+
+def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
+    """Schema and epoch. Raises `sqlite3.Error` for a file that is no read model."""
+    return dict(connection.execute("SELECT key, value FROM meta"))
+
+
+encode = msgspec.json.Encoder().encode
