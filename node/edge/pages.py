@@ -32,9 +32,7 @@ _TYPES = {
 }
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _MOST_SEGMENTS = 6
-_NO_LIBRARIES = (
-    "The page's libraries are not here. With Node.js and npm installed, `npm ci && npm run vendor` brings them; then reload.\n"
-)
+_NO_LIBRARIES = "The page's libraries are not here: with Node.js 18 or later and npm installed, say `make page`, then reload.\n"
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True):
