@@ -11,9 +11,10 @@ Guarantees
 - At least once: a record whose append failed with `LogUnavailable` may or may not stand in the log, now or later,
   and may stand in it twice if it was appended again; followers drop the second by the event's id, which is inside `data`.
 - No gap: a follower that starts after a position gets every later record, or `LogDiverged`.
+- A partition that is not of 0 to `partitions` - 1 is a `ValueError`, everywhere.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -32,6 +33,7 @@ class Position(msgspec.Struct, frozen=True, order=True):
 
 
 START = Position(0, 0)
+MOST_IN_BATCH = 5_000  # records a follower gets at once: one transaction of a read model
 
 
 class Record(msgspec.Struct, frozen=True):
@@ -47,10 +49,17 @@ class LogUnavailable(Exception):
 
 
 class LogDiverged(Exception):
-    """The log is not the one that the position was taken from: another epoch, truncated, or rewritten.
+    """The log is not the one that the position was taken from: truncated, rewritten, removed or replaced.
 
+    A position does not name its log: who keeps positions keeps the `epoch` they are of, and compares it.
     Final for this read model: it must be rebuilt, or restored from a peer's snapshot.
     """
+
+
+def check_partition(partition: int, partitions: int) -> None:
+    """Raises `ValueError` for a partition that the log does not have."""
+    if not 0 <= partition < partitions:
+        raise ValueError(f"there is no partition {partition}: the log has {partitions}, numbered from 0")
 
 
 class Log(Protocol):
@@ -74,11 +83,12 @@ class Log(Protocol):
         """
         ...
 
-    def follow(self, partition: int, after: Position) -> AsyncIterator[Sequence[Record]]:
+    def follow(self, partition: int, after: Position) -> AsyncGenerator[Sequence[Record], None]:
         """Yield batches of the records behind `after`, in order, for ever: first those that stand, then new ones as they come.
 
         Survives a log that goes away and comes back. A batch has at least one and at most 5,000 records.
-        Raises `LogDiverged` when the record at `after` is not the one it was.
+        Raises `LogDiverged` when the record at `after` is not the one it was, also later, when the last one it gave is not;
+        `LogUnavailable` only when the log was closed under it.
         Close with `aclose()`; no task is left behind.
         """
         ...
@@ -89,7 +99,7 @@ class Log(Protocol):
 
     @property
     def up(self) -> bool:
-        """Whether the last contact with the log's storage succeeded."""
+        """Whether the last contact with the log's storage succeeded. While it is down the log tries again by itself."""
         ...
 
 
@@ -97,7 +107,10 @@ class Signals(Protocol):
     """Messages between nodes that need not last: typing, presence, heartbeats. At most once, unordered between nodes."""
 
     def publish(self, data: bytes) -> None:
-        """Hand `data` (at most 64 KiB) to every OTHER node that is there now. Never blocks and never raises; what cannot go is dropped."""
+        """Hand `data` to every OTHER node that is there now.
+
+        Never blocks and never raises: what cannot go, or is longer than 64 KiB, is dropped.
+        """
         ...
 
     def subscribe(self, receive: Callable[[bytes], None]) -> None:

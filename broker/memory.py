@@ -3,18 +3,18 @@
 import asyncio
 import secrets
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from broker.log import START, LogDiverged, Position, Record
-
-_MOST = 5_000
+from broker.log import MOST_IN_BATCH, START, LogDiverged, Position, Record, check_partition
 
 
 class MemoryLog:
     """See `broker.log.Log`. Durable only as long as the process lives."""
 
     def __init__(self, partitions: int) -> None:
+        if partitions < 1:
+            raise ValueError(f"a log has at least 1 partition, not {partitions}")
         self._records: list[list[Record]] = [[] for _ in range(partitions)]
         self._grown = [asyncio.Event() for _ in range(partitions)]
         self._epoch = secrets.token_hex(8)
@@ -32,23 +32,30 @@ class MemoryLog:
         return True
 
     async def append(self, partition: int, data: bytes) -> None:
+        check_partition(partition, self.partitions)
         records = self._records[partition]
         records.append(Record(partition, Position(len(records) + 1, zlib.crc32(data)), data))
         self._grown[partition].set()
 
-    async def follow(self, partition: int, after: Position) -> AsyncIterator[Sequence[Record]]:
+    def follow(self, partition: int, after: Position) -> AsyncGenerator[Sequence[Record], None]:
+        check_partition(partition, self.partitions)
+        return self._follow(partition, after)
+
+    async def _follow(self, partition: int, after: Position) -> AsyncGenerator[Sequence[Record], None]:
         records, at = self._records[partition], after.offset
         if at and (at > len(records) or records[at - 1].position != after):
             raise LogDiverged("the log does not hold the record that this position was taken from")
         while True:
             self._grown[partition].clear()
-            while batch := records[at : at + _MOST]:
+            while batch := records[at : at + MOST_IN_BATCH]:
                 at += len(batch)
                 yield batch
+                await asyncio.sleep(0)  # a follower that never waits must not starve the others
             if len(records) == at:
                 await self._grown[partition].wait()
 
     async def end(self, partition: int) -> Position:
+        check_partition(partition, self.partitions)
         records = self._records[partition]
         return records[-1].position if records else START
 

@@ -1,25 +1,28 @@
-"""The writing half of the embedded log: one thread a process, group commit behind a file lock."""
+"""The writing half of the embedded log: one thread a process that commits what waits as one transaction behind a file lock."""
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from broker.log import LogUnavailable
+from broker.sqlite_file import FileLock, Identity, Synchronous, connect, identity, is_busy
 
 MOST_WAITING = 10_000  # records: two seconds of what one process can append
 MOST_WAITING_BYTES = 16 * 1024 * 1024
-LOCK_WAIT_S = 2.0  # for another process's commit; together with the commit itself inside the contract's 3 s
+LOCK_WAIT_S = 2.0  # for other processes' commits; together with the commit itself inside the contract's 3 s
 BATCH = 5_000
+BUSY_PAUSE_S = 0.005
+PROBE_EVERY_S = 1.0  # after a failed commit, until one succeeds
 CHECKPOINT_EVERY_S = 0.5
+LONGEST_WAL = 32 * 1024 * 1024  # bytes; past it the write-ahead log is emptied with the lock held
+EMPTYING_WAIT_S = 0.5
 
-Committed = Callable[[set[int]], None]
+Committed = Callable[[Collection[int]], None]
 
 
 class Pending:
@@ -32,17 +35,30 @@ class Pending:
 
 
 class Writer:
-    """Takes records, commits whatever waits as one transaction, and resolves their futures on the loop."""
+    """Takes records, commits whatever waits as one transaction, and resolves their futures on the loop.
 
-    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection], committed: Committed) -> None:
-        self._path, self._connect, self._committed = path, connect, committed
+    `file` is the file the log was opened as: nothing is acknowledged that went into another one, or into a removed one.
+    `committed(partitions)` is called by the writer's thread after each commit. Raises `OSError` or `sqlite3.Error`
+    when the file or its lock cannot be opened.
+    """
+
+    def __init__(self, path: Path, file: Identity, synchronous: Synchronous, committed: Committed) -> None:
+        self._path, self._file, self._committed = path, file, committed
+        self._wal = path.with_name(path.name + "-wal")
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Pending] = deque()
         self._waiting_bytes = 0
         self._wake = threading.Condition()
-        self._closing = False
+        self._closing = threading.Event()
         self._refusal: str | None = None
-        self.failed_at: float | None = None  # by the monotonic clock; None while the last commit succeeded
+        self._failing = False
+        lock_file = path.with_name(path.name + ".lock")
+        with contextlib.ExitStack() as opened:
+            self._lock = opened.enter_context(contextlib.closing(FileLock(lock_file)))
+            self._emptying_lock = opened.enter_context(contextlib.closing(FileLock(lock_file)))
+            self._connection = opened.enter_context(contextlib.closing(connect(path, synchronous)))
+            self._checkpointer = opened.enter_context(contextlib.closing(connect(path, synchronous)))
+            self._opened = opened.pop_all()
         self._threads = [
             threading.Thread(target=self._run, name="log-writer", daemon=True),
             threading.Thread(target=self._checkpoint, name="log-checkpoint", daemon=True),
@@ -50,35 +66,48 @@ class Writer:
         for thread in self._threads:
             thread.start()
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last commit failed or is late. An own small commit a second finds out when the log is back."""
+        return self._failing or self._refusal is not None
+
     def put(self, pending: Pending) -> None:
         """Queue a record. Raises `LogUnavailable` when too many wait, or the log is refused altogether."""
         with self._wake:
-            if self._refusal is not None or self._closing:
-                raise LogUnavailable(self._refusal or "the log is closing")
+            if self._refusal is not None or self._closing.is_set():
+                raise LogUnavailable(self._refusal or "the log is closed")
             if len(self._waiting) >= MOST_WAITING or self._waiting_bytes >= MOST_WAITING_BYTES:
                 raise LogUnavailable("too many records wait for the log")
             self._waiting.append(pending)
             self._waiting_bytes += len(pending.data)
-            self._wake.notify_all()
+            self._wake.notify()
+
+    def late(self) -> None:
+        """A record was given up waiting for: the log counts as failing until a commit succeeds."""
+        with self._wake:
+            self._failing = True
+            self._wake.notify()
 
     def refuse(self, why: str) -> None:
         """From now on every append is refused: the file is no longer the log."""
         with self._wake:
             self._refusal = why
-        self.failed_at = time.monotonic()
 
     async def aclose(self) -> None:
-        """Commit what waits, then end the threads. Idempotent."""
+        """Commit what waits, then end the threads and close the file. Idempotent."""
         with self._wake:
-            self._closing = True
-            self._wake.notify_all()
+            self._closing.set()
+            self._wake.notify()
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
+        await asyncio.to_thread(self._opened.close)  # the last process to close moves the whole write-ahead log
 
     def _take(self) -> list[Pending] | None:
+        """What waits, up to a batch of it; an empty batch when it is time to probe; None when the log is to be closed."""
         with self._wake:
-            while not self._waiting and not self._closing:
-                self._wake.wait()
+            while not self._waiting and not self._closing.is_set():
+                if not self._wake.wait(PROBE_EVERY_S if self._failing else None):
+                    return []
             if not self._waiting:
                 return None
             batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
@@ -86,57 +115,82 @@ class Writer:
         return batch
 
     def _run(self) -> None:
-        lock = os.open(self._path.with_name(self._path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        with contextlib.closing(self._connect()) as connection:
+        why = "the log is closed"
+        try:
             while (batch := self._take()) is not None:
-                error = self._commit(connection, lock, batch)
-                self.failed_at = time.monotonic() if error else None
-                taken = [pending for pending in batch if not pending.withdrawn]
-                if error is None:
-                    partitions = {pending.partition for pending in taken}
-                    self._committed(partitions)
-                self._resolve(taken, error)
-        os.close(lock)
+                self._commit_and_tell(batch)
+        except BaseException as error:
+            why = f"the log's writer failed: {error!r}"
+            raise
+        finally:
+            self.refuse(why)
+            self._settle_later(list(self._waiting), why)
 
-    def _resolve(self, batch: list[Pending], error: str | None) -> None:
+    def _commit_and_tell(self, batch: list[Pending]) -> None:
+        error: str | None = "the log's writer failed"
+        try:
+            error = self._commit(batch)
+            self._failing = error is not None
+            if error is None:
+                self._committed({pending.partition for pending in batch})
+        finally:
+            self._settle_later(batch, error)
+
+    def _settle_later(self, batch: list[Pending], error: str | None) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has been closed under us: nobody waits any more
             self._loop.call_soon_threadsafe(_settle, batch, error)
 
-    def _commit(self, connection: sqlite3.Connection, lock: int, batch: Iterable[Pending]) -> str | None:
-        """Write one batch; the reason it could not be, without a record of it left behind."""
-        deadline = time.monotonic() + LOCK_WAIT_S
+    def _commit(self, batch: Collection[Pending]) -> str | None:
+        """Write one batch; else the reason it could not be written."""
         if self._refusal is not None:
             return self._refusal
-        if not _acquire(lock, deadline):
-            return "another process holds the log's lock"
+        deadline = time.monotonic() + LOCK_WAIT_S
         try:
-            while True:
-                try:
-                    _insert(connection, batch)
-                except sqlite3.OperationalError as error:
-                    _roll_back(connection)
-                    busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-                    if not busy or time.monotonic() > deadline:
-                        return str(error)
-                    time.sleep(0.005)
-                except sqlite3.Error as error:
-                    _roll_back(connection)
-                    return str(error)
-                else:
-                    return None
-        finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)
+            if not self._lock.acquire(deadline):
+                return "another process holds the log's lock"
+            try:
+                self._insert_before(deadline, batch)
+                if identity(self._path) != self._file:  # it would be gone with the last process that has it open
+                    return f"{self._path.name} was removed or replaced while it was in use"
+            finally:
+                self._lock.release()
+        except (sqlite3.Error, OSError) as error:
+            return str(error)
+        return None
+
+    def _insert_before(self, deadline: float, batch: Collection[Pending]) -> None:
+        """In one transaction, or not at all. Somebody who does not know of the lock may be in the way: tried until `deadline`."""
+        while True:
+            try:
+                _insert(self._connection, batch)
+            except sqlite3.Error as error:
+                with contextlib.suppress(sqlite3.Error):  # most errors have rolled back already
+                    self._connection.execute("ROLLBACK")
+                if not is_busy(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(BUSY_PAUSE_S)
+            else:
+                return
 
     def _checkpoint(self) -> None:
-        """Move the write-ahead log into the file, off the write path."""
-        with contextlib.closing(self._connect()) as connection:
-            while True:
-                with self._wake:
-                    if self._closing:
-                        return
-                    self._wake.wait_for(lambda: self._closing, timeout=CHECKPOINT_EVERY_S)
-                with contextlib.suppress(sqlite3.Error):  # a full disk or a lock: appends say so, and it is tried again
-                    connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        """Move the write-ahead log into the file, off the write path.
+
+        Under a steady load a passive checkpoint never finds a moment in which everything has been moved, and the log would
+        grow for ever: past a size, its rest is moved with the lock held.
+        """
+        while not self._closing.wait(CHECKPOINT_EVERY_S):
+            with contextlib.suppress(sqlite3.Error, OSError):  # a full disk or a lock: appends say so, and it is tried again
+                self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                if self._wal.stat().st_size > LONGEST_WAL:
+                    self._empty_wal()
+
+    def _empty_wal(self) -> None:
+        if not self._emptying_lock.acquire(time.monotonic() + EMPTYING_WAIT_S):
+            return
+        try:
+            self._checkpointer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            self._emptying_lock.release()
 
 
 def _settle(batch: list[Pending], error: str | None) -> None:
@@ -149,23 +203,11 @@ def _settle(batch: list[Pending], error: str | None) -> None:
             pending.future.set_exception(LogUnavailable(error))
 
 
-def _acquire(lock: int, deadline: float) -> bool:
-    """The file lock, before `deadline`: tried in short steps, since `flock` knows no time limit."""
-    pause = 0.0002
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.01)
-        else:
-            return True
-
-
-def _insert(connection: sqlite3.Connection, batch: Iterable[Pending]) -> None:
+def _insert(connection: sqlite3.Connection, batch: Collection[Pending]) -> None:
+    """An empty batch is a probe: it writes, too, since a full disk takes a transaction that does not."""
     connection.execute("BEGIN IMMEDIATE")
+    if not batch:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('probed', ?)", (str(time.time_ns()),))
     ends: dict[int, int] = {}
     rows = []
     for pending in batch:
@@ -179,8 +221,3 @@ def _insert(connection: sqlite3.Connection, batch: Iterable[Pending]) -> None:
         rows.append((partition, ends[partition], pending.data))
     connection.executemany("INSERT INTO records VALUES (?, ?, ?)", rows)
     connection.execute("COMMIT")
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    with contextlib.suppress(sqlite3.Error):
-        connection.execute("ROLLBACK")

@@ -9,5 +9,8 @@ def partition_for(room: str, partitions: int) -> int:
 
 
 def control_partition(partitions: int) -> int:
-    """The partition behind the rooms': the life of sessions, withdrawals of tokens. The log is opened with one more than `partitions`."""
+    """The partition behind the rooms': the life of sessions, withdrawals of tokens.
+
+    The log is opened with one more than `partitions`.
+    """
     return partitions

@@ -71,7 +71,7 @@ class Projector:
         if self._store.position(partition).offset >= end.offset:
             self._level(partition)
         try:
-            async with aclosing(self._log.follow(partition, self._store.position(partition))) as batches:  # type: ignore[type-var]
+            async with aclosing(self._log.follow(partition, self._store.position(partition))) as batches:
                 async for batch in batches:
                     await self._apply(partition, batch, end)
         except LogDiverged as error:

@@ -1,0 +1,207 @@
+"""The file of the embedded log: how it is made, opened, recognised and locked."""
+
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from broker.log import LogUnavailable
+
+Synchronous = Literal["normal", "full"]
+
+_SCHEMA = 1
+_CREATE_WAIT_S = 2.5  # for another process that is making the same file
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.002
+_TABLES = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE records (partition INTEGER, offset INTEGER, data BLOB NOT NULL, PRIMARY KEY (partition, offset)) WITHOUT ROWID",
+)
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True):
+    """What a log says of itself; it never changes."""
+
+    epoch: str
+    partitions: int
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """Which file a path names: a file that was removed and made again has another."""
+
+    device: int
+    inode: int
+
+
+def connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
+    """A connection that never waits for a lock by itself: SQLite's own waiting is coarse, and would stop the event loop."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=64)
+    try:
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def identity(path: Path) -> Identity | None:
+    """The file that `path` names now; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return Identity(found.st_dev, found.st_ino)
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another connection was in the way, so that it may work in a moment."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file itself is at fault, which no waiting mends."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def prepare(path: Path, partitions: int | None, *, create: bool, synchronous: Synchronous) -> Meta:
+    """Make the log where it is missing and may be made, and read what it says of itself.
+
+    Raises `LogUnavailable` when there is none or it cannot be read, `ValueError` when it has another number of partitions.
+    """
+    if partitions is not None and partitions < 1:
+        raise ValueError(f"a log has at least 1 partition, not {partitions}")
+    try:
+        meta = _read_meta(path, synchronous)
+        if meta is None and create and partitions is not None:
+            meta = _make(path, partitions, synchronous)
+    except (sqlite3.Error, OSError) as error:
+        raise LogUnavailable(_why(path, error)) from None
+    if meta is None:
+        raise LogUnavailable(f"there is no log at {path}")
+    if partitions is not None and meta.partitions != partitions:
+        raise ValueError(f"the log at {path} has {meta.partitions} partitions, not {partitions}; the number is fixed")
+    return meta
+
+
+def _make(path: Path, partitions: int, synchronous: Synchronous) -> Meta | None:
+    """Several processes may come here at once: the first one makes the file, the others read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(FileLock(path.with_name(path.name + ".lock"))) as lock:
+        if not lock.acquire(time.monotonic() + _CREATE_WAIT_S):
+            raise LogUnavailable(f"cannot open {path}: another process holds the log's lock")
+        try:
+            if (meta := _read_meta(path, synchronous)) is not None:
+                return meta
+            with closing(connect(path, synchronous)) as connection:
+                _write_tables(connection, partitions)
+        finally:
+            lock.release()
+    return _read_meta(path, synchronous)
+
+
+def _write_tables(connection: sqlite3.Connection, partitions: int) -> None:
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise LogUnavailable("this file system cannot share a log between processes: SQLite's write-ahead log does not work here")
+    connection.execute("BEGIN IMMEDIATE")
+    for table in _TABLES:
+        connection.execute(table)
+    values = [("schema", str(_SCHEMA)), ("epoch", secrets.token_hex(8)), ("partitions", str(partitions))]
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", values)
+    connection.execute("COMMIT")
+
+
+def _read_meta(path: Path, synchronous: Synchronous) -> Meta | None:
+    """None for no file, and for one that its maker did not finish: it holds no table yet."""
+    if not path.exists():
+        return None
+    deadline = time.monotonic() + _CREATE_WAIT_S
+    while True:
+        try:
+            with closing(connect(path, synchronous)) as connection:
+                return _parse_meta(path, connection)
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(_LONGEST_PAUSE_S)
+
+
+def _parse_meta(path: Path, connection: sqlite3.Connection) -> Meta | None:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+        return None
+    if not {"meta", "records"} <= tables:
+        raise LogUnavailable(f"{path} is not a log: it is a database of something else")
+    values: dict[str, str] = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    if values.get("schema") != str(_SCHEMA):
+        raise LogUnavailable(f"{path} has schema {values.get('schema')}, this version reads {_SCHEMA}")
+    return Meta(epoch=values["epoch"], partitions=int(values["partitions"]))
+
+
+def _why(path: Path, error: sqlite3.Error | OSError) -> str:
+    if isinstance(error, OSError):
+        return f"cannot open {path}: {error.strerror or error}"
+    if is_damage(error):
+        return f"{path} is not a log: {error}"
+    nearest = next(folder for folder in path.absolute().parents if folder.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        return f"cannot open {path}: no permission to write in {nearest}"
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        return f"cannot open {path}: no permission to read and write it"
+    return f"cannot open {path}: {error}"
+
+
+class FileLock:
+    """A lock between processes that goes with its holder: the kernel frees it when the process ends, however it ends.
+
+    Whoever waits holds the second lock, the turnstile, so that a process that has just let go cannot
+    take the lock again before one that waits.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            turnstile = path.with_name(path.name + ".next")
+            self._turnstile = os.open(turnstile, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            os.close(self._lock)
+            raise
+
+    def acquire(self, deadline: float) -> bool:
+        """Take the lock; False when it could not be had before `deadline` by the monotonic clock. Blocks the calling thread."""
+        if not _take(self._turnstile, deadline):
+            return False
+        try:
+            return _take(self._lock, deadline)
+        finally:
+            fcntl.flock(self._turnstile, fcntl.LOCK_UN)
+
+    def release(self) -> None:
+        """Let the next one in."""
+        fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Let go for good."""
+        os.close(self._lock)
+        os.close(self._turnstile)
+
+
+def _take(descriptor: int, deadline: float) -> bool:
+    """Tried in short steps, since `flock` knows no time limit."""
+    pause = _SHORTEST_PAUSE_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+        else:
+            return True
