@@ -47,6 +47,11 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     sights: Sequence[Sight] = ()
     watches: Sequence[Watch] = ()
 
+    @property
+    def told(self) -> Sequence[Ack | Sight]:
+        """All that it knows of events: what it was acked, then what it saw."""
+        return (*self.acks, *self.sights)
+
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """One broken promise.
@@ -102,7 +107,7 @@ def check(histories: Iterable[History], *, tolerance_ms: int = 0) -> Verdict:
     for history in all_of:
         for ack in history.acks:
             acked.setdefault(ack.room, set()).add(ack.seq)
-        for entry in (*history.acks, *history.sights):
+        for entry in history.told:
             ends[entry.room] = max(ends.get(entry.room, 0), entry.seq)
     names = _Names(all_of)
     faults: list[Fault] = []
@@ -153,7 +158,7 @@ class _Names:
     def __init__(self, histories: Iterable[History]) -> None:
         said: dict[tuple[str, int], Counter[str]] = {}
         for history in histories:
-            for entry in (*history.acks, *history.sights):
+            for entry in history.told:
                 if entry.event:
                     said.setdefault((entry.room, entry.seq), Counter())[entry.event] += 1
         self._event = {place: counts.most_common(1)[0][0] for place, counts in said.items()}
@@ -164,7 +169,7 @@ class _Names:
     def faults(self, history: History) -> Iterator[Fault]:
         """Where this client has another event at a seq than the others, or the same event at a second seq."""
         told: set[tuple[str, int]] = set()  # a seq that was acked and seen is one fault
-        for entry in (*history.acks, *history.sights):
+        for entry in history.told:
             place = (entry.room, entry.seq)
             if not entry.event or place in told:
                 continue

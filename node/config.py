@@ -1,8 +1,8 @@
 """Every setting, written once: its variable, its flag, its default, what it takes and what it means.
 
-The table is the struct `Settings` (with `node.core.limits.Limits` inside). A setting `jwt_issuer` is the variable `TIDEGATE_JWT_ISSUER` and the
-flag `--jwt-issuer` of `tidegate node`; a secret one is also read from the file named by `…_FILE` or `--…-file`.
-A flag goes before a variable. What is set to nothing (`TIDEGATE_ORIGINS=`) counts as not set.
+The table is the struct `Settings` (with `node.core.limits.Limits` inside). A setting `jwt_issuer` is the variable
+`TIDEGATE_JWT_ISSUER` and the flag `--jwt-issuer` of `tidegate node`; a secret one is also
+read from the file named by `…_FILE` or `--…-file`. A flag goes before a variable. What is set to nothing (`TIDEGATE_ORIGINS=`) counts as not set.
 """
 
 import difflib

@@ -283,7 +283,7 @@ class Heartbeats:
     def _tick(self) -> None:
         self._timer = None
         now = asyncio.get_running_loop().time()
-        for connection, at in _until(self._waiting, now):
+        for connection, _ in _until(self._waiting, now):
             del self._waiting[connection]
             connection.close("timeout")
         for connection, at in _until(self._due, now):

@@ -264,11 +264,11 @@ class Gateway:
         namespace, began = packet.namespace, asyncio.get_running_loop().time()
         if namespace not in SCOPES:
             connection.put(wire.encode_connect_error(namespace, "Invalid namespace"))
-            return self._refused(connection)
+            self._refused(connection)
+            return
         if namespace in self._by_connection.get(connection, {}):
             raise MalformedPacket("already connected to this namespace")
         verdict: Accepted | Denied = self._judge.connect(namespace, packet.data, connection.environ, now=self._clock())
-        refused = isinstance(verdict, Denied)
         outcome, code = ("refused", verdict.code) if isinstance(verdict, Denied) else ("accepted", "")
         source = "" if isinstance(verdict, Denied) else verdict.source
         self._metrics.handshakes.labels(namespace, outcome, code, connection.transport, source).inc()
@@ -278,7 +278,6 @@ class Gateway:
         else:
             await self._accept(connection, namespace, verdict)
         self._metrics.handshake_seconds.labels(outcome).observe(asyncio.get_running_loop().time() - began)
-        return None if refused else None
 
     def _refused(self, connection: Connection) -> None:
         grace_s = min(self.REFUSED_GRACE_S, self._connect_timeout_s)
