@@ -121,5 +121,8 @@ class Signals(Protocol):
 class Broker(Protocol):
     """What a node opens at its start: the log and the signals of one cluster."""
 
-    log: Log
-    signals: Signals
+    @property
+    def log(self) -> Log: ...
+
+    @property
+    def signals(self) -> Signals: ...

@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 
 
 class Committer:
-    """The only way into the log. Commands answer when this node has applied them; the life of sessions is recorded behind them."""
+    """The only way into the log. Commands wait until this node has applied them; the life of sessions does not."""
 
     def __init__(
         self,

@@ -147,8 +147,7 @@ class Queries:
 
 def _own_room(room: Room, member: Member) -> dict[str, Any]:
     """A room as `welcome` shows it to a user."""
-    shown = {"room": room.name, "title": room.title, "kind": room.kind, "role": member.role, "seq": room.seq, "read": member.read}
-    return shown
+    return {"room": room.name, "title": room.title, "kind": room.kind, "role": member.role, "seq": room.seq, "read": member.read}
 
 
 def _event(name: str, payload: bytes) -> msgspec.Raw:

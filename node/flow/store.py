@@ -24,6 +24,8 @@ FLUSH_S = 0.1  # how long a change may wait for its transaction
 RETRY_S = 1.0
 CLOSE_S = 5.0
 _SEQ_BITS = 32
+_NEWEST = "SELECT id FROM timeline WHERE id BETWEEN ? AND ? AND name = 'message' ORDER BY id DESC LIMIT ?"
+_OLDEST = "SELECT id FROM timeline WHERE id BETWEEN ? AND ? AND name = 'message' ORDER BY id LIMIT ?"
 _SEQ_MASK = (1 << _SEQ_BITS) - 1
 
 _rooms = msgspec.json.Decoder(Room)
@@ -81,7 +83,7 @@ class Store:
         self._positions[partition] = self._batch.positions[partition] = position
         self._batch.events += 1
 
-    # View: reads
+    # Reads of the view
 
     def room(self, name: str) -> Room | None:
         return self._rooms.get(name)
@@ -151,7 +153,7 @@ class Store:
     def revoked_session(self, session: str) -> bool:
         return ("session", session) in self._revoked
 
-    # View: changes
+    # Changes of the view
 
     def put_room(self, room: Room) -> None:
         number = self._numbers.setdefault(room.name, len(self._numbers) + 1)
@@ -231,11 +233,11 @@ class Store:
 
     def messages_before(self, room: str, before: int, limit: int) -> list[Message]:
         """The last `limit` messages with `seq < before`, oldest first, as they read now."""
-        return self._page(room, "id < ? ORDER BY id DESC", before, limit, newest_first=True)[::-1]
+        return self._page(room, before, limit, newest_first=True)[::-1]
 
     def messages_after(self, room: str, after: int, limit: int) -> list[Message]:
         """The first `limit` messages with `seq > after`, oldest first, as they read now."""
-        return self._page(room, "id > ? ORDER BY id", after, limit, newest_first=False)
+        return self._page(room, after, limit, newest_first=False)
 
     async def search(self, text: str, rooms: Iterable[str], limit: int) -> list[Message]:
         """The newest `limit` messages of `rooms` with every word of `text` (the last may be a beginning), newest first.
@@ -337,7 +339,7 @@ class Store:
             self._open[session.session] = session
             self._open_of.setdefault(session.user, {})[session.session] = None
         self._withdrawn = {user: _withdrawals.decode(value) for user, value in read("SELECT user, value FROM withdrawals")}
-        self._revoked = {(kind, id): at for kind, id, at in read("SELECT kind, id, at FROM revoked")}
+        self._revoked = {(kind, one): at for kind, one, at in read("SELECT kind, id, at FROM revoked")}
 
     def _get(self, table: str, key: int, sql: str) -> bytes | None:
         value: bytes | None = getattr(self._batch, table).get(key)
@@ -348,7 +350,7 @@ class Store:
             value = row[0] if row is not None else None
         return value
 
-    def _page(self, room: str, condition: str, seq: int, limit: int, *, newest_first: bool) -> list[Message]:
+    def _page(self, room: str, seq: int, limit: int, *, newest_first: bool) -> list[Message]:
         number = self._numbers.get(room)
         if number is None:
             return []
@@ -359,10 +361,9 @@ class Store:
             for key, (name, _) in batch.timeline.items()
             if key >> _SEQ_BITS == number and name == "message" and (key < start if newest_first else key > start)
         }
-        span = "id >= ? AND" if newest_first else "id <= ? AND"
-        bound = low if newest_first else low | _SEQ_MASK
-        sql = f"SELECT id FROM timeline WHERE name = 'message' AND {span} {condition} LIMIT ?"
-        keys.update(row[0] for row in self._reader.execute(sql, (bound, start, limit)))
+        first, last = (low, start - 1) if newest_first else (start + 1, low | _SEQ_MASK)
+        sql = _NEWEST if newest_first else _OLDEST
+        keys.update(row[0] for row in self._reader.execute(sql, (first, last, limit)))
         ordered = sorted(keys, reverse=newest_first)[:limit]
         messages = (self.message(room, key & _SEQ_MASK) for key in ordered)
         return [message for message in messages if message is not None]

@@ -1,7 +1,7 @@
 """The read model's tables, and how a batch of changes is written into them. All SQL that writes is here.
 
-A sequenced event's `id` is its room's number (local to this file) in the upper bits and its `seq` in the lower 32. A message stands in
-`timeline` as it was sent; a row in `changes` says how it reads now, once it has been edited, deleted or reacted to.
+A sequenced event's `id` is its room's number (local to this file) in the upper bits and its `seq` in the lower 32.
+A message stands in `timeline` as it was sent; a row in `changes` says how it reads now, once something was done to it.
 """
 
 import sqlite3
@@ -25,7 +25,8 @@ CREATE TABLE IF NOT EXISTS sessions (
     session TEXT PRIMARY KEY, opened_at INTEGER NOT NULL, closed_at INTEGER, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS sessions_open ON sessions (session) WHERE closed_at IS NULL;
 CREATE TABLE IF NOT EXISTS withdrawals (user TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS revoked (kind TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS revoked (
+    kind TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;
 CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(text, content = '', tokenize = "unicode61 remove_diacritics 2");
 """
 #: The tables that follow from the log, with what orders their rows the same in every read model (see `store_files.differences`).

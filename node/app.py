@@ -1,0 +1,373 @@
+"""The composition root: the only file that names every part of a node and hands them to each other.
+
+The order of the exit stack is the lifecycle: what is entered last is left first.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import socketio
+import structlog
+
+from broker.address import AmqpAddress, MemoryAddress, SqliteAddress
+from broker.log import Broker, LogUnavailable
+from broker.memory import open_memory
+from broker.sqlite import open_sqlite
+from broker.topology import control_partition
+from node.auth.keys import KeyRing
+from node.auth.tokens import Policy, sign
+from node.config import ConfigurationError, Settings
+from node.core.effects import Applied, Effect, Lost
+from node.core.errors import Refused
+from node.core.events import Event, NodeStarted, TokensRevoked
+from node.edge.fanout import Fanout
+from node.edge.gateway import Gateway
+from node.edge.handshake import Judge
+from node.edge.http import HttpFace, http_app
+from node.edge.origins import Origins
+from node.edge.quota import Quota
+from node.edge.server import Server, bind, make_server
+from node.flow.chat import ChatFlow
+from node.flow.committer import Committer
+from node.flow.ids import id_maker
+from node.flow.presence import Presence
+from node.flow.projector import Projector
+from node.flow.queries import Queries
+from node.flow.store import Store, open_store
+from node.loop_lag import measure_loop_lag
+from node.metrics import Metrics, expiring
+
+VERSION = version("tidegate")
+RECORD_S = 2.0  # what the last closes of sessions may take to reach the log at the end
+_log = structlog.get_logger()
+
+
+def clock() -> int:
+    """Milliseconds since the Unix epoch: the only clock of a node."""
+    return time.time_ns() // 1_000_000
+
+
+async def serve(settings: Settings, *, announce: Callable[[str], None] = print) -> None:
+    """Run one node until SIGTERM or SIGINT has drained it.
+
+    Raises `ConfigurationError`, `OSError` (the port), `LogUnavailable` or `LogDiverged` when it cannot start.
+    """
+    _check_supported(settings)
+    with contextlib.closing(bind(settings.host, settings.port)) as listener:
+        async with AsyncExitStack() as stack:
+            stack.enter_context(_held(settings.data / f"{settings.node_id}.db.lock"))
+            broker = await stack.enter_async_context(_open_broker(settings))
+            model = settings.data / f"{settings.node_id}.db"
+            store = await stack.enter_async_context(open_store(model, epoch=broker.log.epoch))
+            node = Node(settings, broker, store)
+            stack.push_async_callback(node.aclose)
+            host = f"[{settings.host}]" if ":" in settings.host else settings.host
+            announce(f"tidegate node {settings.node_id} listening on http://{host}:{listener.getsockname()[1]}")
+            await node.run(listener)
+
+
+class Node:
+    """The parts of one node."""
+
+    def __init__(self, settings: Settings, broker: Broker, store: Store) -> None:
+        self._settings, self._broker, self._store = settings, broker, store
+        self._new_id = id_maker(clock)
+        self.metrics = Metrics(node=settings.node_id, version=VERSION)
+        self.projector = Projector(broker.log, store, self, clock=clock)
+        self.committer = Committer(
+            log=broker.log,
+            view=store,
+            room_partitions=settings.partitions,
+            control_partition=control_partition(settings.partitions),
+            limits=settings.limits,
+            clock=clock,
+            new_id=self._new_id,
+            observe_append=self.metrics.append_seconds.observe,
+        )
+        self.presence = Presence(
+            node=settings.node_id,
+            view=store,
+            signals=broker.signals,
+            limits=settings.limits,
+            clock=clock,
+            state=self._state,
+            tell_users=self._tell_users,
+            deliver=self._deliver,
+        )
+        queries = Queries(store, limits=settings.limits, online=self.presence.online)
+        self.chat = ChatFlow(store=store, committer=self.committer, queries=queries, presence=self.presence, new_id=self._new_id)
+        self._quota = Quota(rate=settings.limits.commands_per_second, burst=settings.limits.commands_burst)
+        self._origins = Origins(settings.origins, settings.peers)
+        self._judge = _judge(settings, store)
+        self.gateway = self._gateway()
+        self.metrics.watch(self._gauges)
+        self._server: Server = make_server(self._asgi(), payload_bytes=settings.limits.payload_bytes)
+        self._stopping = asyncio.Event()
+
+    async def run(self, listener: Any) -> None:
+        """Serve until a signal has drained it; a part that fails ends it with its error."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(self.projector.run(), name="projector"),
+                tasks.create_task(self._store.run(), name="store"),
+                tasks.create_task(self.presence.run(), name="presence"),
+                tasks.create_task(measure_loop_lag(self.metrics.loop_lag.observe), name="loop-lag"),
+                tasks.create_task(self._begin(), name="begin"),
+                tasks.create_task(self._leave_when_diverged(), name="diverged"),
+            ]
+            recording = tasks.create_task(self.committer.run(), name="committer")
+            stopping = tasks.create_task(self._stop(), name="stop")
+            await self._server.serve(sockets=[listener])
+            await self.committer.recorded(limit_s=RECORD_S)
+            for task in (*background, recording, stopping):
+                task.cancel()
+
+    async def aclose(self) -> None:
+        """Stop what `run` left behind; idempotent."""
+        self.presence.close()
+        await self.gateway.aclose()
+
+    # What the projector tells (see `node.flow.projector.Hearers`)
+
+    def settle(self, outcome: Applied | Lost) -> None:
+        """Answer whoever waits here."""
+        self.committer.settle(outcome)
+
+    def perform(self, effects: Sequence[Effect]) -> None:
+        """Carry effects out."""
+        self.gateway.fanout.perform(effects)
+
+    def count(self, event: Event) -> None:
+        """Count an applied event."""
+        self.metrics.count_event(event.__struct_config__.tag, clock() - event.at)
+
+    # Lifecycle
+
+    async def _begin(self) -> None:
+        """Once level with the log: tell the cluster that this process is a new one."""
+        await self.projector.ready.wait()
+        self.presence.begin()
+        self.chat.record(NodeStarted(id=self._new_id(), at=clock(), by=self._settings.node_id))
+        _log.info("ready", node=self._settings.node_id, events=self.projector.progress()[1])
+
+    async def _leave_when_diverged(self) -> None:
+        await self.projector.has_diverged.wait()
+        await self.gateway.drain()
+
+    async def _stop(self) -> None:
+        await self._stopping.wait()
+        _log.info("draining", node=self._settings.node_id, sessions=len(self.gateway.sessions))
+        async with asyncio.timeout(self._settings.drain_seconds or None) as limit:
+            await self.gateway.drain()
+        if limit.expired():
+            _log.warning("the drain took too long", sessions=len(self.gateway.sessions))
+        self._server.should_exit = True
+
+    # What others ask of the node
+
+    def _not_ready(self) -> dict[str, str]:
+        reasons = {}
+        if self.projector.diverged is not None:
+            reasons["diverged"] = self.projector.diverged
+        elif not self._broker.log.up:
+            reasons["log away"] = "the event log cannot be reached"
+        if not self.projector.ready.is_set():
+            done, total = self.projector.progress()
+            reasons["catching up"] = f"{done} of {total} events"
+        if self._store.fault is not None:
+            reasons["read model"] = self._store.fault
+        if self.gateway.draining:
+            reasons["draining"] = "this node is being stopped"
+        return reasons
+
+    def _refusing(self) -> str | None:
+        """Why no handshake is taken now. A log that is away is no reason: who is here can still read."""
+        reasons = self._not_ready()
+        return next((name for name in ("draining", "diverged", "catching up") if name in reasons), None)
+
+    async def _withdraw(self, *, user: str | None, jti: str | None, session: str | None, before: int, by: str) -> Refused | None:
+        event = TokensRevoked(id=self._new_id(), at=clock(), by=by, before=before, user=user, jti=jti, session=session)
+        outcome = await self.committer.withdraw(event)
+        return outcome if isinstance(outcome, Refused) else None
+
+    def _issue(self, user: str, ttl_s: float, scope: str | None) -> tuple[str, int]:
+        """A token of the dev issuer, signed with the first configured key."""
+        settings = self._settings
+        kid, secret = next(iter(settings.jwt_secret.items()))
+        now_s = clock() / 1000
+        claims = {"sub": user, "iat": now_s, "exp": now_s + ttl_s, "jti": self._new_id()}
+        given = {"iss": settings.jwt_issuer, "aud": settings.jwt_audience, "scope": scope}
+        claims |= {name: value for name, value in given.items() if value is not None}
+        return sign(claims, secret, kid=kid), int((now_s + ttl_s) * 1000)
+
+    def _state(self) -> dict[str, Any]:
+        """What this node tells of itself."""
+        log, now = self._broker.log, clock()
+        return {
+            "version": VERSION,
+            "ready": not self._not_ready(),
+            "not_ready": self._not_ready(),
+            "sessions": len(self.gateway.sessions),
+            "connections": self.gateway.connections(),
+            "expiring": dict(expiring(self.gateway.deadlines(), now)),
+            "positions": {str(p): self._store.position(p).offset for p in range(log.partitions)},
+            "lag_seconds": max(self.projector.lag_seconds(p) for p in range(log.partitions)),
+        }
+
+    def _cluster(self) -> dict[str, Any]:
+        nodes = self.presence.nodes()
+        ahead: dict[str, int] = {}
+        for state in nodes.values():
+            for within, count in state.get("expiring", {}).items():
+                ahead[within] = ahead.get(within, 0) + count
+        return {
+            "nodes": nodes,
+            "sessions": sum(state.get("sessions", 0) for state in nodes.values()),
+            "expiring": ahead,
+            "log": {"epoch": self._broker.log.epoch, "partitions": self._settings.partitions, "up": self._broker.log.up},
+        }
+
+    def _gauges(self) -> Iterable[tuple[str, str, dict[str, str], float]]:
+        for transport, count in self.gateway.connections().items():
+            yield "tidegate_sessions", "Open connections", {"transport": transport}, count
+        for within, count in expiring(self.gateway.deadlines(), clock()):
+            yield "tidegate_sessions_expiring", "Open sessions whose exp lies within", {"within": within}, count
+        yield "tidegate_outbox_bytes", "Unsent on all sockets", {}, self.gateway.outbox_bytes()
+        yield "tidegate_broker_up", "Whether the log can be reached", {}, float(self._broker.log.up)
+        for partition in range(self._broker.log.partitions):
+            labels = {"partition": str(partition)}
+            position = self._store.position(partition).offset
+            yield "tidegate_log_position", "Offset of the last applied record", labels, position
+        for partition in range(self._broker.log.partitions):
+            lag = self.projector.lag_seconds(partition)
+            yield "tidegate_log_lag_seconds", "Age of the last record when it was applied", {"partition": str(partition)}, lag
+
+    def _tell_users(self, users: Iterable[str], name: str, payload: dict[str, Any]) -> None:
+        self.gateway.fanout.tell_users(users, name, payload)
+
+    def _deliver(self, room: str, name: str, payload: dict[str, Any]) -> None:
+        self.gateway.fanout.deliver(room, name, payload, seq=None)
+
+    # Assembly
+
+    def _gateway(self) -> Gateway:
+        settings = self._settings
+
+        def fanout_of(gateway: Gateway) -> Fanout:
+            return Fanout(clock=clock, metrics=self.metrics, end=gateway.end, sessions_changed=self.presence.sessions_changed)
+
+        return Gateway(
+            node=settings.node_id,
+            chat=self.chat,
+            judge=self._judge,
+            quota=self._quota,
+            fanout_of=fanout_of,
+            metrics=self.metrics,
+            clock=clock,
+            ready=self._refusing,
+            origin_allowed=lambda origin, environ: self._origins.allowed(origin, environ.get("HTTP_HOST", "")),
+            outbox_bytes=settings.limits.outbox_bytes,
+            payload_bytes=settings.limits.payload_bytes,
+            refresh_window_ms=round(settings.refresh_window_seconds * 1000),
+            connect_timeout_s=settings.connect_timeout_seconds,
+            max_sessions=settings.max_sessions,
+            ping_interval_s=settings.ping_interval_seconds,
+            ping_timeout_s=settings.ping_timeout_seconds,
+            transports=settings.transports,
+            draw=random.random,
+        )
+
+    def _asgi(self) -> Any:
+        """`/socket.io/` to the gateway, everything else to the HTTP face."""
+        settings = self._settings
+        face = HttpFace(
+            node=settings.node_id,
+            version=VERSION,
+            peers=settings.peers,
+            payload_bytes=settings.limits.payload_bytes,
+            clock=clock,
+            ready=self._refusing,
+            not_ready=self._not_ready,
+            origin_allowed=lambda origin, host, _: self._origins.allowed(origin, host),
+            judge=lambda token, scope: self._judge.token(token, scope=scope, now=clock()),
+            take_quota=lambda user: self._quota.take(user, clock()),
+            submit=self.chat.submit,
+            answer=self.chat.answer,
+            withdraw=self._withdraw,
+            cluster=self._cluster,
+            expose=self.metrics.expose,
+            dev_issuer=self._issue if settings.dev_issuer else None,
+        )
+        return socketio.ASGIApp(self.gateway.server, other_asgi_app=http_app(face))
+
+
+def _judge(settings: Settings, store: Store) -> Judge:
+    policy = Policy(
+        algorithms=settings.algorithms,
+        issuer=settings.jwt_issuer,
+        audience=settings.jwt_audience,
+        leeway_ms=round(settings.jwt_leeway_seconds * 1000),
+        max_ttl_ms=round(settings.jwt_max_ttl_seconds * 1000),
+        max_bytes=settings.limits.token_bytes,
+        max_user_chars=settings.limits.user_chars,
+    )
+    keys = KeyRing.from_secrets(settings.jwt_secret)
+    return Judge(keys=keys, policy=policy, sources=settings.token_sources, view=store)
+
+
+@asynccontextmanager
+async def _open_broker(settings: Settings) -> AsyncIterator[Broker]:
+    partitions = settings.partitions + 1  # and the control partition
+    match settings.log:
+        case SqliteAddress(path):
+            try:
+                async with open_sqlite(path, partitions=partitions, name=settings.node_id) as broker:
+                    yield broker
+            except ValueError as error:
+                raise ConfigurationError([f"TIDEGATE_PARTITIONS: {error}"]) from None
+        case MemoryAddress():
+            async with open_memory(partitions=partitions) as memory:
+                yield memory
+        case AmqpAddress():
+            raise ConfigurationError([f"TIDEGATE_LOG: {settings.log} is not supported yet: takes sqlite:///PATH or memory:"])
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Any:
+    """The lock that says: a node uses the read model beside this file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise LogUnavailable(f"another process uses the read model {path.name.removesuffix('.lock')}") from None
+    finally:
+        os.close(lock)
+
+
+def _check_supported(settings: Settings) -> None:
+    """What the contract has and this version does not: said at the start rather than ignored."""
+    keys = [name for name in ("jwt_public_key_file", "jwks_url", "oidc_issuer") if getattr(settings, name) is not None]
+    problems = [f"TIDEGATE_{name.upper()}: takes nothing (not supported yet)" for name in keys]
+    if settings.handshake != "namespace":
+        problems.append(f"TIDEGATE_HANDSHAKE: takes namespace (the others are not supported yet), got {settings.handshake!r}")
+    if settings.two_step_seconds:
+        problems.append("TIDEGATE_TWO_STEP_SECONDS: takes 0 (two-step mode is not supported yet)")
+    if set(settings.token_sources) - {"auth", "header"}:
+        problems.append("TIDEGATE_TOKEN_SOURCES: takes auth and header (the others are not supported yet)")
+    if problems:
+        raise ConfigurationError(problems)

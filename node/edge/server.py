@@ -1,0 +1,69 @@
+"""uvicorn as this node runs it: the only import of `uvicorn`.
+
+What differs from its defaults: no permessage-deflate and no WebSocket pings (Engine.IO has its own), no access log, no signal
+handlers (a drain comes before its exit), and the TCP transport of a WebSocket within reach, so that a deadline can close it.
+"""
+
+import contextlib
+import logging
+import socket
+from collections.abc import Generator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+SHUTDOWN_S = 2.0  # what requests in flight may take once the drain is over
+BACKLOG = 4_096  # a crowd that comes back together: connections wait here rather than be refused
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """Puts its TCP transport into the ASGI scope as `tidegate.transport`."""
+
+    async def run_asgi(self) -> None:
+        self.scope["tidegate.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
+        await super().run_asgi()
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that leaves the signals to its owner: set `should_exit` to end it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def make_server(app: Any, *, payload_bytes: int) -> Server:
+    """A server for an ASGI app; `serve(sockets=[…])` runs it."""
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws=WebSocketProtocol,
+        ws_max_size=payload_bytes,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        ws_ping_timeout=None,
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=int(SHUTDOWN_S),
+        proxy_headers=False,
+    )
+    return Server(config)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; port 0 picks one. Raises `OSError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+    except OSError:
+        bound.close()
+        raise
+    return bound
