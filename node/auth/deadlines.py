@@ -24,6 +24,10 @@ def refresh_at(*, now: int, expires_at: int, window_ms: int, draw: float) -> int
 class Schedule:
     """The deadlines of the open sessions: a heap with lazy removal, O(log n) a change."""
 
+    SLACK = (
+        1_000  # entries of the heap that may be stale, besides as many as are wanted: who comes and goes leaves some each time
+    )
+
     def __init__(self) -> None:
         self._heap: list[tuple[int, Kind, str]] = []
         self._wanted: dict[str, dict[Kind, int]] = {}
@@ -33,6 +37,10 @@ class Schedule:
         self._wanted[session] = {"refresh": refresh_at, "expire": expires_at}
         heapq.heappush(self._heap, (refresh_at, "refresh", session))
         heapq.heappush(self._heap, (expires_at, "expire", session))
+        if len(self._heap) > self.SLACK + 4 * len(self._wanted):
+            wanted = self._wanted.items()
+            self._heap = [(at, kind, session) for session, kinds in wanted for kind, at in kinds.items()]
+            heapq.heapify(self._heap)
 
     def drop(self, session: str) -> None:
         """Forget a session; idempotent."""
@@ -47,16 +55,18 @@ class Schedule:
             heapq.heappop(self._heap)
         return None
 
-    def due(self, now: int) -> list[tuple[Kind, str]]:
-        """Take out what is due at `now`, earliest first; each moment comes once."""
-        found: list[tuple[Kind, str]] = []
+    def take(self, now: int) -> tuple[Kind, str] | None:
+        """Take out the earliest moment that is due at `now`; each comes once. Nobody is asked to renew what has ended."""
         while (at := self.next()) is not None and at <= now:
             _, kind, session = heapq.heappop(self._heap)
-            del self._wanted[session][kind]
+            kinds = self._wanted[session]
             if kind == "expire":
                 del self._wanted[session]
-            found.append((kind, session))
-        return found
+                return kind, session
+            del kinds[kind]
+            if kinds["expire"] > now:
+                return kind, session
+        return None
 
     def expiries(self) -> list[int]:
         """The deadlines of all open sessions, unordered."""
@@ -99,6 +109,8 @@ class Ticker:
 
     def _tick(self) -> None:
         self._handle = None
-        for kind, session in self._schedule.due(self._clock()):
-            self._due(kind, session)
-        self._arm()
+        try:
+            while (moment := self._schedule.take(self._clock())) is not None:
+                self._due(*moment)
+        finally:  # a fault of one session never keeps the next one open past its end
+            self._arm()

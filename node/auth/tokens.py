@@ -3,9 +3,12 @@
 PyJWT checks the signature; the header and the claims are judged here, since each way to be wrong has its own code.
 """
 
+import base64
+import functools
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +16,7 @@ import jwt
 import msgspec
 
 from node.auth.denied import DenialCode, Denied
-from node.auth.keys import KeyRing
+from node.auth.keys import Key, KeyRing
 from node.core.identity import Principal
 
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*\Z")
@@ -60,13 +63,23 @@ def sign(claims: Mapping[str, Any], secret: str, *, kid: str | None = None, algo
 
 def _json_object(part: str, what: str) -> dict[str, Any]:
     try:
-        raw = jwt.utils.base64url_decode(part)
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(_decoded(part).decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise _Refusal("token_malformed", f"the token's {what} is not JSON, or names a member twice") from None
     if not isinstance(value, dict):
         raise _Refusal("token_malformed", f"the token's {what} is not a JSON object")
     return value
+
+
+def _decoded(part: str) -> bytes:
+    """The bytes of a base64url part in its one canonical spelling: a last character that differs in unused bits is another token.
+
+    Raises `ValueError`.
+    """
+    raw = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+    if base64.urlsafe_b64encode(raw).rstrip(b"=") != part.encode():
+        raise ValueError("not canonical base64url")
+    return raw
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -87,32 +100,42 @@ def _signed_claims(token: str, header: dict[str, Any], keys: KeyRing, policy: Po
         raise _Refusal("algorithm_not_allowed", f"the token's alg is not one of {', '.join(sorted(policy.algorithms))}")
     if "crit" in header or "b64" in header:
         raise _Refusal("token_malformed", "the token's header has a critical extension that is not understood")
-    if kid is not None and not isinstance(kid, str):
+    if "kid" in header and not isinstance(kid, str):
         raise _Refusal("token_malformed", "the token's kid is not a string")
     candidates = keys.candidates(kid, algorithm)
     if isinstance(candidates, Denied):
         raise _Refusal(candidates.code, candidates.message)
+    signed, _, signature = token.rpartition(".")
     claims = _json_object(token.split(".")[1], "payload")
-    for key in candidates:
-        try:
-            jwt.api_jws.decode(token, key.material, algorithms=[algorithm])
-        except jwt.InvalidTokenError:
-            continue
+    if any(_holds(key, algorithm, signed.encode(), signature) for key in candidates):
         return claims
     raise _Refusal("signature_invalid", "the token's signature does not hold under any key of ours")
 
 
+def _holds(key: Key, algorithm: str, signed: bytes, signature: str) -> bool:
+    """Whether the signature is this key's. A key that cannot be one of the algorithm's (a PEM as an HMAC secret) signed nothing."""
+    try:
+        prepared = _prepared(key.material, algorithm)
+        return jwt.get_algorithm_by_name(algorithm).verify(signed, prepared, _decoded(signature))
+    except (ValueError, jwt.InvalidKeyError):
+        return False
+
+
+@functools.lru_cache(maxsize=64)  # keys come from the configuration only; preparing one costs as much as verifying with it
+def _prepared(material: bytes, algorithm: str) -> Any:
+    return jwt.get_algorithm_by_name(algorithm).prepare_key(material)
+
+
 def _judge_claims(claims: dict[str, Any], policy: Policy, now: int) -> Principal:
     for name in ("sub", "exp"):
-        if claims.get(name) is None:
+        if name not in claims:
             raise _Refusal("claim_missing", f"the token has no {name} claim")
-    user, jti = _text(claims, "sub"), _text(claims, "jti")
-    assert user is not None
-    if not user or len(user) > policy.max_user_chars or any(ord(c) < 32 or 0xD800 <= ord(c) < 0xE000 for c in user):
-        raise _Refusal("token_malformed", f"sub takes 1 to {policy.max_user_chars} characters without control characters")
+    user, jti, issuer = _text(claims, "sub"), _text(claims, "jti"), _text(claims, "iss")
     expires_at, not_before, issued_at = _time(claims, "exp"), _time(claims, "nbf"), _time(claims, "iat")
-    assert expires_at is not None
-    scopes = _scopes(claims)
+    scopes, audiences = _scopes(claims), _audiences(claims)
+    assert user is not None and expires_at is not None
+    if not user or len(user) > policy.max_user_chars or any(unicodedata.category(char) in ("Cc", "Cs") for char in user):
+        raise _Refusal("token_malformed", f"sub takes 1 to {policy.max_user_chars} characters without control characters")
     if now >= expires_at:
         raise _Refusal("token_expired", "the token's exp has passed")
     if not_before is not None and now + policy.leeway_ms < not_before:
@@ -121,25 +144,25 @@ def _judge_claims(claims: dict[str, Any], policy: Policy, now: int) -> Principal
         raise _Refusal("token_not_yet_valid", "the token's iat lies ahead")
     if policy.max_ttl_ms and expires_at - (issued_at if issued_at is not None else now) > policy.max_ttl_ms:
         raise _Refusal("token_ttl_too_long", f"a token may live at most {policy.max_ttl_ms // 1000} s")
-    if policy.issuer is not None and claims.get("iss") != policy.issuer:
+    if policy.issuer is not None and issuer != policy.issuer:
         raise _Refusal("issuer_invalid", "the token's iss is not the one configured")
-    if policy.audience is not None and policy.audience not in _audiences(claims):
+    if policy.audience is not None and policy.audience not in audiences:
         raise _Refusal("audience_invalid", "the token's aud does not name us")
     return Principal(user=user, expires_at=expires_at, issued_at=issued_at, jti=jti, scopes=scopes)
 
 
 def _text(claims: dict[str, Any], name: str) -> str | None:
     value = claims.get(name)
-    if value is not None and not isinstance(value, str):
+    if name in claims and not isinstance(value, str):
         raise _Refusal("token_malformed", f"the token's {name} is not a string")
     return value
 
 
 def _time(claims: dict[str, Any], name: str) -> int | None:
     """A NumericDate in ms, rounded down, so that a token never lives longer than it says."""
-    value = claims.get(name)
-    if value is None:
+    if name not in claims:
         return None
+    value = claims[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _LATEST_SECONDS:
         raise _Refusal("token_malformed", f"the token's {name} is not a time in seconds")
     return math.floor(value * 1000)
@@ -155,8 +178,8 @@ def _scopes(claims: dict[str, Any]) -> frozenset[str] | None:
 
 
 def _audiences(claims: dict[str, Any]) -> list[str]:
-    aud = claims.get("aud")
-    audiences = aud if isinstance(aud, list) else [aud] if aud is not None else []
+    aud = claims.get("aud", [])
+    audiences = aud if isinstance(aud, list) else [aud]
     if not all(isinstance(one, str) for one in audiences):
         raise _Refusal("token_malformed", "the token's aud is not a string or a list of strings")
     return audiences

@@ -28,7 +28,7 @@ from node.core.events import (
     RoomEvent,
 )
 from node.core.rules import Holds
-from node.core.view import Member, Message, Room, TimelineEntry, View
+from node.core.view import LOST, Member, Message, Room, TimelineEntry, View
 
 _replace = msgspec.structs.replace
 
@@ -38,25 +38,33 @@ def idempotency_key(event: Event) -> str:
 
     A message's key is its room, id and author, so that a client's repeat and a node's retry are alike; any other event's is its id.
     """
-    if isinstance(event, MessagePosted):
-        return f"{event.room}\0{event.message}\0{event.by}"
-    return event.id
+    return message_key(event.room, event.message, event.by) if isinstance(event, MessagePosted) else event.id
+
+
+def message_key(room: str, message: str, author: str) -> str:
+    """The idempotency key of a message."""
+    return f"{room}\0{message}\0{author}"
 
 
 def apply(view: View, event: Event) -> list[Effect]:
-    """Change `view` by `event`; returns the effects in the order in which to perform them. Never raises for a decoded event."""
+    """Change `view` by `event`; returns the effects in the order in which to perform them. Never raises for a decoded event.
+
+    A repeat of an event that lost its race has no effect, not even `Lost`: its answer was given the first time.
+    """
     key = idempotency_key(event)
-    first = view.seen(key)
+    first = view.seen(key) or (view.seen(event.id) if key != event.id else None)
     if first is not None:
-        return [Applied(event=event.id, seq=first[0], at=first[1], duplicate=True)]
+        return [Applied(event=event.id, seq=first[0], at=first[1], duplicate=True)] if first[0] != LOST else []
     if not isinstance(event, RoomEvent):
         effects = apply_control(view, event)
         view.put_seen(key, 0, event.at)
         return [*effects, Applied(event=event.id, seq=0, at=event.at)]
     outcome = _apply_room(view, event)
     if isinstance(outcome, Refused):
+        view.put_seen(event.id, LOST, event.at)  # by its own id: the author may post under the message's again
         return [Lost(event=event.id, refused=outcome)]
     if isinstance(outcome, Holds):
+        view.put_seen(event.id, outcome.seq, event.at)
         return [Applied(event=event.id, seq=outcome.seq, at=event.at)]
     seq, effects = outcome
     view.put_seen(key, seq, event.at)
@@ -132,7 +140,7 @@ def _create(view: View, event: RoomCreated) -> _Outcome:
         if user != event.by:
             view.put_member(event.room, Member(user=user, role="member", joined=seq))
     for user in event.invited:
-        if user != event.by:
+        if user != event.by and user not in event.members:
             view.put_member(event.room, Member(user=user, joined=seq, invited_by=event.by))
     entered: list[Effect] = [Entered(user, event.room) for user in dict.fromkeys((event.by, *event.members))]
     return seq, entered + effects

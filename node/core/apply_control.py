@@ -31,18 +31,7 @@ def apply_control(view: View, event: ControlEvent) -> list[Effect]:
             return _open(view, event)
         case SessionRenewed():
             session = view.session(event.session)
-            if session is not None and session.closed_at is None:
-                view.put_session(
-                    _replace(
-                        session,
-                        expires_at=event.expires_at,
-                        issued_at=event.issued_at,
-                        jti=event.jti,
-                        renewals=session.renewals + 1,
-                        lineage=(*session.lineage, event.jti) if event.jti is not None else session.lineage,
-                    )
-                )
-            return []
+            return _renew(view, session, event) if session is not None and session.closed_at is None else []
         case SessionClosed():
             session = view.session(event.session)
             if session is None or session.closed_at is not None:
@@ -60,37 +49,46 @@ def apply_control(view: View, event: ControlEvent) -> list[Effect]:
 def _open(view: View, event: SessionOpened) -> list[Effect]:
     if view.session(event.session) is not None:
         return []
-    view.put_session(
-        Session(
-            session=event.session,
-            user=event.by,
-            node=event.node,
-            namespace=event.namespace,
-            transport=event.transport,
-            opened_at=event.at,
-            expires_at=event.expires_at,
-            issued_at=event.issued_at,
-            jti=event.jti,
-            lineage=(event.jti,) if event.jti is not None else (),
-            resumes=event.resumes,
-        )
+    session = Session(
+        session=event.session,
+        user=event.by,
+        node=event.node,
+        namespace=event.namespace,
+        transport=event.transport,
+        opened_at=event.at,
+        expires_at=event.expires_at,
+        issued_at=event.issued_at,
+        jti=event.jti,
+        lineage=(event.jti,) if event.jti is not None else (),
+        resumes=event.resumes,
     )
-    return [UserSessionsChanged(event.by), *_end_if_withdrawn(view, event)]
+    view.put_session(session)
+    return [UserSessionsChanged(event.by), *_end_if_withdrawn(view, session, event.at)]
 
 
-def _end_if_withdrawn(view: View, event: SessionOpened) -> list[Effect]:
-    """A session that was opened while its withdrawal was on its way stands behind it in the log, and ends all the same."""
-    withdrawals = view.withdrawals(event.by)
-    code = None
-    if withdrawals is not None:
-        until = withdrawals.suspended_until
-        if withdrawals.suspended and (until is None or event.at < until):
-            code = "user_suspended"
-        elif _issued(event.issued_at) < withdrawals.before:
-            code = "token_revoked"
-    if event.jti is not None and view.revoked_jti(event.jti):
+def _renew(view: View, before: Session, event: SessionRenewed) -> list[Effect]:
+    session = _replace(
+        before,
+        expires_at=event.expires_at,
+        issued_at=event.issued_at,
+        jti=event.jti,
+        renewals=before.renewals + 1,
+        lineage=(*before.lineage, event.jti) if event.jti is not None else before.lineage,
+    )
+    view.put_session(session)
+    return _end_if_withdrawn(view, session, event.at)
+
+
+def _end_if_withdrawn(view: View, session: Session, now: int) -> list[Effect]:
+    """What was opened or renewed while its withdrawal was on its way stands behind it in the log, and ends all the same."""
+    withdrawals = view.withdrawals(session.user)
+    code = withdrawals.code(session.issued_at, now) if withdrawals is not None else None
+    revoked = any(view.revoked_jti(jti) for jti in session.lineage) or any(
+        view.revoked_session(one) for one in (session.session, session.resumes) if one is not None
+    )
+    if code is None and revoked:
         code = "token_revoked"
-    return [_end((event.session,), code, event.at)] if code else []
+    return [_end((session.session,), code, now)] if code is not None else []
 
 
 def _revoke(view: View, event: TokensRevoked) -> list[Effect]:
@@ -98,10 +96,10 @@ def _revoke(view: View, event: TokensRevoked) -> list[Effect]:
     if event.user is not None:
         before = view.withdrawals(event.user) or Withdrawals()
         view.put_withdrawals(event.user, _replace(before, before=max(before.before, event.before)))
-        ended += [s.session for s in view.open_sessions_of(event.user) if _issued(s.issued_at) < event.before]
+        ended += [s.session for s in view.open_sessions_of(event.user) if s.issued_at is None or s.issued_at < event.before]
     if event.jti is not None:
         view.put_revoked_jti(event.jti, event.at)
-        ended += [s.session for s in view.open_sessions() if s.jti == event.jti]
+        ended += [s.session for s in view.open_sessions() if event.jti in s.lineage]
     if event.session is not None:
         view.put_revoked_session(event.session, event.at)
         session = view.session(event.session)
@@ -119,7 +117,3 @@ def _suspend(view: View, event: UserSuspended) -> list[Effect]:
 
 def _end(sessions: tuple[str, ...], code: str, at: int) -> EndSessions:
     return EndSessions(sessions=sessions, reason="revoked", code=code, asked_at=at)
-
-
-def _issued(issued_at: int | None) -> int:
-    return -1 if issued_at is None else issued_at

@@ -1,7 +1,7 @@
 """What a client may ask: the fields of PROTOCOL section 6, one struct a command, validated as they are decoded.
 
 Three closed unions: `Command` changes the log through `decide`; `Query` reads the view; `Notice` is passed on and forgotten.
-Text lengths are checked by `decide` (their code is `too_large`); shapes here (`bad_request`, with the field).
+Lengths are checked by `decide` (their code is `too_large`); shapes here (`bad_request`, with the field).
 """
 
 from typing import Annotated
@@ -13,8 +13,8 @@ from node.core.events import Role, RoomKind
 RoomName = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")]
 Seq = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
-UserName = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-MessageId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+UserName = Annotated[str, msgspec.Meta(min_length=1)]
+MessageId = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,17 +58,20 @@ class SendMessage(_InRoom, frozen=True, kw_only=True):
     reply_to: MessageId | None = None
 
 
-class EditMessage(_InRoom, frozen=True, kw_only=True):
+class _OfMessage(_InRoom, frozen=True, kw_only=True):
     id: MessageId
+    of: Seq | None = None  # its `seq`, for who must be exact: ids are unique for one author only
+
+
+class EditMessage(_OfMessage, frozen=True, kw_only=True):
     text: str
 
 
-class DeleteMessage(_InRoom, frozen=True, kw_only=True):
-    id: MessageId
+class DeleteMessage(_OfMessage, frozen=True, kw_only=True):
+    pass
 
 
-class React(_InRoom, frozen=True, kw_only=True):
-    id: MessageId
+class React(_OfMessage, frozen=True, kw_only=True):
     emoji: Annotated[str, msgspec.Meta(min_length=1)]
     on: bool
 

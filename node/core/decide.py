@@ -7,7 +7,7 @@ import unicodedata
 from typing import assert_never
 
 from node.core import rules
-from node.core.apply import idempotency_key
+from node.core.apply import message_key
 from node.core.commands import (
     Command,
     CreateRoom,
@@ -72,7 +72,7 @@ def _judge(view: View, command: Command, by: str, at: int, id: str, limits: Limi
         case LeaveRoom():
             return _unless(rules.leave(view, room, by), MemberLeft(id=id, at=at, by=by, room=room))
         case Invite(user=user):
-            return _unless(rules.invite(view, room, by, user), MemberInvited(id=id, at=at, by=by, room=room, user=user))
+            return _invite(view, command, MemberInvited(id=id, at=at, by=by, room=room, user=user), limits)
         case Kick(user=user):
             return _unless(rules.kick(view, room, by, user), MemberKicked(id=id, at=at, by=by, room=room, user=user))
         case SetRole(user=user, role=role):
@@ -95,16 +95,18 @@ def _unless(found: object, event: RoomEvent) -> RoomEvent | Holds | Refused:
 def _create(view: View, command: CreateRoom, by: str, at: int, id: str, limits: Limits) -> RoomEvent | Refused:
     title = command.title if command.title else command.room
     others = tuple(dict.fromkeys(user for user in command.with_ if user != by))
-    refused = rules.create(view, command.room) or _text_fault("title", title, limits.title_chars)
+    direct = command.kind == "direct"
+    refused = _text_fault("title", title, limits.title_chars)
+    if refused is None and _unfit(title):
+        refused = Refused("bad_request", "a title is one line", "title")
+    if refused is None and direct and not others:
+        refused = Refused("bad_request", "a direct room is with at least one other user", "with")
+    if refused is None and len(others) > _MOST_DIRECT:
+        refused = _too_large("with", f"at most {_MOST_DIRECT} users at once")
+    refused = refused or next(filter(None, (_name_fault("with", user, limits.user_chars) for user in others)), None)
+    refused = refused or rules.create(view, command.room)
     if refused is not None:
         return refused
-    if any(_unfit(user) for user in others):
-        return Refused("bad_request", "not a user's name", "with")
-    if command.kind == "direct" and not others:
-        return Refused("bad_request", "a direct room is with at least one other user", "with")
-    if len(others) > _MOST_DIRECT:
-        return _too_large("with", f"at most {_MOST_DIRECT} users at once")
-    direct = command.kind == "direct"
     return RoomCreated(
         id=id,
         at=at,
@@ -117,17 +119,28 @@ def _create(view: View, command: CreateRoom, by: str, at: int, id: str, limits: 
     )
 
 
+def _invite(view: View, command: Invite, event: MemberInvited, limits: Limits) -> RoomEvent | Holds | Refused:
+    found = rules.invite(view, command.room, event.by, command.user)
+    if isinstance(found, Holds | Refused):
+        return found
+    known = sum(1 for one in view.members(command.room).values() if one.role is not None or one.invited_by is not None)
+    full = known >= limits.room_members
+    fault = _too_large("room", f"a room takes {limits.room_members} members and invited users") if full else None
+    return fault or _name_fault("user", command.user, limits.user_chars) or event
+
+
 def _send(view: View, command: SendMessage, by: str, at: int, id: str, limits: Limits) -> RoomEvent | Applied | Refused:
+    first = view.seen(message_key(command.room, command.id, by)) if command.id is not None else None
+    if first is not None:  # before any rule, as in `apply`: who has left since still learns that his message stands
+        return Applied(event=id, seq=first[0], at=first[1], duplicate=True)
     found = rules.post(view, command.room, by, command.reply_to)
     refused = found if isinstance(found, Refused) else _text_fault("text", command.text, limits.text_chars)
-    if refused is None and command.id is not None and _unfit(command.id):
-        refused = Refused("bad_request", "not an id", "id")
+    if refused is None and command.id is not None:
+        refused = _name_fault("id", command.id, limits.id_chars)
     if refused is not None:
         return refused
     message = command.id if command.id is not None else id
-    event = MessagePosted(id=id, at=at, by=by, room=command.room, message=message, text=command.text, reply_to=command.reply_to)
-    first = view.seen(idempotency_key(event)) if command.id is not None else None
-    return event if first is None else Applied(event=id, seq=first[0], at=first[1], duplicate=True)
+    return MessagePosted(id=id, at=at, by=by, room=command.room, message=message, text=command.text, reply_to=command.reply_to)
 
 
 def _change(
@@ -135,7 +148,7 @@ def _change(
 ) -> RoomEvent | Holds | Refused:
     room = command.room
     inside = rules.be_in(view, room, by)
-    message = inside if isinstance(inside, Refused) else rules.named(view, room, by, command.id)
+    message = inside if isinstance(inside, Refused) else rules.named(view, inside[0], by, command.id, command.of)
     if isinstance(message, Refused):
         return message
     of = message.seq
@@ -165,6 +178,12 @@ def _too_large(field: str, message: str) -> Refused:
 def _unfit(text: str) -> bool:
     """Whether it has characters that no store, terminal or line of a log should see: controls and lone surrogates."""
     return any(unicodedata.category(char) in ("Cc", "Cs") for char in text)
+
+
+def _name_fault(field: str, name: str, most: int) -> Refused | None:
+    if len(name) > most:
+        return _too_large(field, f"{field} takes at most {most} characters")
+    return Refused("bad_request", f"{field} has a character that a name cannot have", field) if _unfit(name) else None
 
 
 def _text_fault(field: str, text: str, most: int) -> Refused | None:

@@ -4,18 +4,20 @@ Encoded as JSON with the type's name under `type`; fields may be added with a de
 `tests/unit/test_event_bytes.py` holds golden bytes of every version. Times (`at`, `until`, …) are milliseconds since the Unix epoch.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 RoomKind = Literal["public", "private", "direct"]
 Role = Literal["owner", "moderator", "member"]
+# What any reader of JSON and any store hold exactly: a record with a larger number is no event.
+Int = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 EndReason = Literal["token_expired", "revoked", "client", "transport", "timeout", "slow", "draining", "node_lost"]
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_defaults=True):
     id: str  # unique for this event: a retry after a lost confirm appends the same id again, and the second is dropped
-    at: int  # when the command was accepted, by the clock of the node that accepted it
+    at: Int  # when the command was accepted, by the clock of the node that accepted it
     by: str  # the acting user; for the life of sessions the user whose session it is; for a node, its id
 
 
@@ -58,22 +60,22 @@ class MessagePosted(_RoomEvent, frozen=True, kw_only=True, tag="message_posted")
 
 
 class MessageEdited(_RoomEvent, frozen=True, kw_only=True, tag="message_edited"):
-    of: int  # the message, by its seq in the room
+    of: Int  # the message, by its seq in the room
     text: str
 
 
 class MessageDeleted(_RoomEvent, frozen=True, kw_only=True, tag="message_deleted"):
-    of: int
+    of: Int
 
 
 class ReactionSet(_RoomEvent, frozen=True, kw_only=True, tag="reaction_set"):
-    of: int
+    of: Int
     emoji: str
     on: bool
 
 
 class ReadMarked(_RoomEvent, frozen=True, kw_only=True, tag="read_marked"):
-    seq: int  # everything up to it is read; not sequenced itself
+    seq: Int  # everything up to it is read; not sequenced itself
 
 
 RoomEvent = (
@@ -100,16 +102,16 @@ class SessionOpened(_Event, frozen=True, kw_only=True, tag="session_opened"):
     node: str
     namespace: str
     transport: str  # "websocket" or "polling", at the time of the handshake
-    expires_at: int
-    issued_at: int | None = None
+    expires_at: Int
+    issued_at: Int | None = None
     jti: str | None = None
     resumes: str | None = None  # the session it carries on
 
 
 class SessionRenewed(_Event, frozen=True, kw_only=True, tag="session_renewed"):
     session: str
-    expires_at: int
-    issued_at: int | None = None
+    expires_at: Int
+    issued_at: Int | None = None
     jti: str | None = None
 
 
@@ -121,7 +123,7 @@ class SessionClosed(_Event, frozen=True, kw_only=True, tag="session_closed"):
 class TokensRevoked(_Event, frozen=True, kw_only=True, tag="tokens_revoked"):
     """Withdrawn by `by`: exactly one of `user` (tokens issued before `before`), `jti` or `session`."""
 
-    before: int
+    before: Int
     user: str | None = None
     jti: str | None = None
     session: str | None = None
@@ -131,7 +133,7 @@ class UserSuspended(_Event, frozen=True, kw_only=True, tag="user_suspended"):
     """No token of `user` is accepted until `until`; None: until another event says otherwise; `until` in the past lifts it."""
 
     user: str
-    until: int | None = None
+    until: Int | None = None
 
 
 ControlEvent = NodeStarted | SessionOpened | SessionRenewed | SessionClosed | TokensRevoked | UserSuspended

@@ -22,6 +22,7 @@ class Holds(msgspec.Struct, frozen=True):
 RANK: dict[Role | None, int] = {None: 0, "member": 1, "moderator": 2, "owner": 3}
 _NO_ROOM = Refused("room_not_found", "no such room", "room")
 _NOT_IN = Refused("not_a_member", "you are not a member of this room")
+_NO_MESSAGE = Refused("message_not_found", "no such message", "id")
 _DIRECT = Refused("forbidden", "the members of a direct room are fixed")
 
 
@@ -51,14 +52,14 @@ def create(view: View, name: str) -> None | Refused:
 
 
 def join(view: View, name: str, user: str) -> Room | Holds | Refused:
-    """Public rooms are open; private ones to the invited."""
+    """Public rooms are open, to who was kicked too: a kick ends a membership and bars nobody. Private ones are open to the invited."""
     seen = see(view, name, user)
     if isinstance(seen, Refused):
         return seen
     room, member = seen
     if member is not None and member.role is not None:
-        return _DIRECT if room.kind == "direct" else Holds(member.joined)
-    return room
+        return Holds(member.joined)
+    return _DIRECT if room.kind == "direct" else room
 
 
 def leave(view: View, name: str, user: str) -> tuple[Room, Member] | Refused:
@@ -135,20 +136,24 @@ def post(view: View, name: str, by: str, reply_to: str | None) -> tuple[Room, Me
     return found
 
 
-def named(view: View, name: str, user: str, id: str) -> Message | Refused:
-    """The message that a user means by an id: his own, else the first that anyone posted under it."""
-    message = view.find_message(name, id, user) or view.find_message(name, id)
-    return message or Refused("message_not_found", "no such message", "id")
+def named(view: View, room: Room, user: str, id: str, of: int | None) -> Message | Refused:
+    """The message that a user means by an id: the one at the seq `of`, else his own, else the first that anyone posted under it."""
+    if of is not None:
+        message = _at(view, room, of)
+        return message if message is not None and message.id == id else _NO_MESSAGE
+    return view.find_message(room.name, id, user) or view.find_message(room.name, id) or _NO_MESSAGE
+
+
+def _at(view: View, room: Room, seq: int) -> Message | None:
+    return view.message(room.name, seq) if 0 < seq <= room.seq else None
 
 
 def _standing(view: View, name: str, by: str, seq: int) -> tuple[Room, Member, Message] | Refused:
     found = be_in(view, name, by)
     if isinstance(found, Refused):
         return found
-    message = view.message(name, seq)
-    if message is None or message.deleted_at is not None:
-        return Refused("message_not_found", "no such message", "id")
-    return *found, message
+    message = _at(view, found[0], seq)
+    return (*found, message) if message is not None and message.deleted_at is None else _NO_MESSAGE
 
 
 def edit(view: View, name: str, by: str, seq: int) -> tuple[Room, Member, Message] | Refused:

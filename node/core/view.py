@@ -5,11 +5,13 @@
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
 from node.core.events import EndReason, Role, RoomKind
+
+LOST = -1  # in place of a `seq`
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,9 +81,17 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 class Withdrawals(msgspec.Struct, frozen=True, kw_only=True):
     """What has been withdrawn from one user."""
 
-    before: int = 0  # tokens issued before this moment (or without `iat`) are not accepted
+    before: int = 0  # tokens issued before this moment (or without `iat`) are not accepted; 0: nothing was withdrawn
     suspended: bool = False
     suspended_until: int | None = None  # with `suspended`: None is for ever
+
+    def code(self, issued_at: int | None, now: int) -> Literal["user_suspended", "token_revoked"] | None:
+        """Why a token of the user, issued at `issued_at`, is not accepted at `now`; None where nothing withdraws it."""
+        if self.suspended and (self.suspended_until is None or now < self.suspended_until):
+            return "user_suspended"
+        if self.before and (issued_at is None or issued_at < self.before):
+            return "token_revoked"
+        return None
 
 
 class View(Protocol):
@@ -108,7 +118,7 @@ class View(Protocol):
         ...
 
     def seen(self, key: str) -> tuple[int, int] | None:
-        """`(seq, at)` of the event that was applied under this idempotency key, if one was."""
+        """`(seq, at)` of the event that was applied under this key, if one was; `LOST` in place of `seq` where it lost its race."""
         ...
 
     def session(self, session: str) -> Session | None: ...

@@ -47,6 +47,8 @@ class Judge:
         if isinstance(principal, Denied):
             return principal
         resume = self._resume(auth)
+        if isinstance(resume, Resume) and self._view.revoked_session(resume.session):
+            return Denied("token_revoked", "this session has been withdrawn")
         return resume if isinstance(resume, Denied) else Accepted(principal=principal, source=source, resume=resume)
 
     def token(self, token: str, *, scope: str, now: int) -> Principal | Denied:
@@ -73,11 +75,10 @@ class Judge:
     def _withdrawn(self, principal: Principal, now: int) -> Denied | None:
         withdrawals = self._view.withdrawals(principal.user)
         if withdrawals is not None:
-            until = withdrawals.suspended_until
-            if withdrawals.suspended and (until is None or now < until):
-                return Denied("user_suspended", "this user is suspended")
-            if (principal.issued_at if principal.issued_at is not None else -1) < withdrawals.before:
-                return Denied("token_revoked", "this token has been withdrawn")
+            code = withdrawals.code(principal.issued_at, now)
+            if code is not None:
+                what = "this user is suspended" if code == "user_suspended" else "this token has been withdrawn"
+                return Denied(code, what)
         if principal.jti is not None and self._view.revoked_jti(principal.jti):
             return Denied("token_revoked", "this token has been withdrawn")
         return None

@@ -61,7 +61,7 @@ class Session:
         if self._held is not None:
             self._held.append((room, seq, packet))
             return False
-        if self._missed is None and self.connection.unsent + len(packet) > self._high:
+        if self._missed is None and self.connection.unsent >= self._high:  # then the connection will tell when it has drained
             self._missed = {}
         if self._missed is not None:
             if seq is not None:

@@ -41,7 +41,7 @@ class Packet(msgspec.Struct, kw_only=True):
     attachments: int = 0
 
 
-_HEAD = re.compile(r"([0-6])(?:(\d{1,3})-)?(?:(/[^,]*)(?:,|\Z))?(\d{1,15})?(.*)\Z", re.DOTALL)
+_HEAD = re.compile(r"([0-6])(?:([0-9]{1,3})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]{1,15})?(.*)\Z", re.DOTALL)
 _MOST_ATTACHMENTS = 16  # no command takes any; a bound on what one packet can make us hold
 _json = msgspec.json.Decoder()
 _encode = msgspec.json.encode
@@ -74,9 +74,12 @@ def _payload(text: str) -> Any:
     if not text:
         return None
     try:
-        return _json.decode(text)
+        data = _json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
         raise Malformed("the payload is not JSON") from None
+    if data is None:
+        raise Malformed("no packet has the payload null")
+    return data
 
 
 def _check_shape(packet: Packet) -> None:
@@ -87,7 +90,7 @@ def _check_shape(packet: Packet) -> None:
         case Type.DISCONNECT:
             valid = data is None
         case Type.EVENT | Type.BINARY_EVENT:
-            valid = isinstance(data, list) and bool(data) and isinstance(data[0], str | int) and data[0] not in _RESERVED
+            valid = isinstance(data, list) and bool(data) and type(data[0]) in (str, int, float) and data[0] not in _RESERVED
         case Type.ACK | Type.BINARY_ACK:
             valid = isinstance(data, list) and packet.id is not None
         case Type.CONNECT_ERROR:
@@ -124,7 +127,7 @@ def encode_connect_error(namespace: str, message: str, data: dict[str, Any] | No
 
 def encode_disconnect(namespace: str) -> str:
     """The Engine.IO message packet that ends a namespace for good."""
-    return f"41{_prefix(namespace).rstrip(',')}"
+    return f"41{_prefix(namespace)}"
 
 
 def _prefix(namespace: str) -> str:
