@@ -56,9 +56,9 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """One broken promise.
 
-    `lost`: acked to anyone, and not seen; `hole`: never acked, and not seen though the room went past it; `duplicated`: a seq seen
-    again, or one event at two seqs; `out_of_order`: seen after a later one; `disagreeing`: not the event that the others
-    have at this seq; `late`: seen after its session's end.
+    `lost`: acked to anyone, and not seen; `hole`: never acked, and not seen though the room went past it; `duplicated`: a seq
+    seen again, or one event at two seqs; `out_of_order`: seen after a later one; `disagreeing`: not the event that the
+    others have at this seq; `late`: seen after its session's end.
     """
 
     kind: FaultKind
