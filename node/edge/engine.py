@@ -81,7 +81,6 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     ) -> None:
         super().__init__(
             async_mode="asgi",
-            async_handlers=False,
             monitor_clients=False,
             http_compression=False,
             cors_allowed_origins=origin_allowed,

@@ -59,7 +59,7 @@ def make_server(app: Any, *, payload_bytes: int) -> Server:
 def bind(host: str, port: int) -> socket.socket:
     """A listening TCP socket; port 0 picks one. Raises `OSError`."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio does not set TCP_NODELAY
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
