@@ -1,0 +1,53 @@
+"""`tidegate node`: one node, configured by flags or variables."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+
+from broker.log import LogDiverged, LogUnavailable
+from node.cli.flags import Command
+from node.cli.journal import open_journal, without_secrets
+from node.cli.screen import complain
+from node.config import SETTINGS, Settings
+
+_TOLD = (LogUnavailable, LogDiverged, OSError)  # faults of what is around the node, not of the node
+
+
+def node(settings: Settings) -> int:
+    """Run one node until SIGTERM or SIGINT has drained it; the process that containers run."""
+    import uvloop  # noqa: PLC0415  a bad flag is told without it
+
+    from node.app import serve  # noqa: PLC0415
+
+    open_journal(settings)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings))
+    except BaseExceptionGroup as group:
+        faults = list(_leaves(group))
+        if not all(isinstance(fault, _TOLD) for fault in faults):
+            raise
+        return _refuse(settings, faults)
+    except _TOLD as fault:
+        return _refuse(settings, [fault])
+    return 0
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+def _refuse(settings: Settings, faults: list[BaseException]) -> int:
+    sys.stdout.flush()
+    for fault in faults:
+        reason = without_secrets(" ".join(str(fault).split()) or type(fault).__name__)
+        advice = "; rebuild or restore the read model (`tidegate restore`)" if isinstance(fault, LogDiverged) else ""
+        complain(f"node {settings.node_id} cannot run: {reason}{advice}")
+    return 1
+
+
+COMMAND = Command(run=node, settings=tuple(SETTINGS), serving=True)
