@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-_NUDGE, _SIGNAL = b"n", b"s"
+_HELLO, _NUDGE, _SIGNAL = b"h", b"n", b"s"
 _LONGEST_PATH = 100  # of a Unix socket's address: the kernel takes 108 bytes with the closing zero
 _MOST_AT_ONCE = 256  # datagrams read in one turn of the loop
 _GONE = (ConnectionRefusedError, ConnectionResetError, FileNotFoundError)
@@ -36,6 +36,7 @@ class Datagrams:
         self.nudged: Callable[[Collection[int]], None] = lambda _: None
         self._join()
         self.find_peers()
+        self._send(_HELLO)
 
     def close(self) -> None:
         """Leave the folder. Idempotent."""
@@ -52,6 +53,7 @@ class Datagrams:
             if not (self._folder / self._own).exists():
                 self._leave()
                 self._join()
+                self._send(_HELLO)
             names = {path.name for path in self._folder.glob("*.sock")} - {self._own}
             with self._lock:
                 for name in self._peers.keys() - names:
@@ -127,7 +129,9 @@ class Datagrams:
             except (BlockingIOError, InterruptedError):
                 return
             kind, content = datagram[:1], datagram[1:]
-            if kind == _NUDGE and len(content) % 2 == 0:
+            if kind == _HELLO:
+                self.find_peers()
+            elif kind == _NUDGE and len(content) % 2 == 0:
                 self.nudged(struct.unpack(f"<{len(content) // 2}H", content))
             elif kind == _SIGNAL and self._receive is not None:
                 self._receive(content)
