@@ -231,7 +231,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
 
     async def _respond(self, environ: dict[str, Any], answer: Response) -> None:
         status, headers, body = answer
-        headers = [*headers, *self._cors_headers(environ)]
+        if "HTTP_ORIGIN" in environ:  # what is not a page asks nothing of CORS
+            headers = [*headers, *self._cors_headers(environ)]
         raw = [(name.lower().encode(), value.encode()) for name, value in headers]
         kind = "websocket.http.response" if environ["asgi.scope"]["type"] == "websocket" else "http.response"
         await environ["asgi.send"]({"type": f"{kind}.start", "status": status, "headers": raw})
