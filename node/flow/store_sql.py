@@ -29,13 +29,13 @@ CREATE TABLE IF NOT EXISTS revoked (
     kind TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;
 CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(text, content = '', tokenize = "unicode61 remove_diacritics 2");
 """
-#: The tables that follow from the log, with what orders their rows the same in every read model (see `store_files.differences`).
+#: The tables that follow from the log, with what orders their rows the same in every read model (see `offline.differences`).
 DERIVED = {
     "rooms": "SELECT name, value FROM rooms ORDER BY name",
     "members": "SELECT r.name || ' ' || m.user, m.value FROM members m JOIN rooms r USING (number) ORDER BY 1",
-    "timeline": "SELECT r.name || '#' || (t.id & 4294967295), t.name || t.payload"
+    "timeline": "SELECT printf('%s#%010d', r.name, t.id & 4294967295), t.name || t.payload"
     " FROM timeline t JOIN rooms r ON r.number = t.id >> 32 ORDER BY r.name, t.id",
-    "changes": "SELECT r.name || '#' || (c.id & 4294967295), c.value"
+    "changes": "SELECT printf('%s#%010d', r.name, c.id & 4294967295), c.value"
     " FROM changes c JOIN rooms r ON r.number = c.id >> 32 ORDER BY r.name, c.id",
     "seen": "SELECT replace(key, char(0), ' '), seq || ' ' || at FROM seen ORDER BY key",
     "sessions": "SELECT session, value FROM sessions ORDER BY session",

@@ -1,0 +1,199 @@
+"""Read models outside of a running node: rebuilt from the log, compared, copied, kept as snapshots and restored."""
+
+import itertools
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, closing
+from pathlib import Path
+
+import msgspec
+
+from broker.log import Log
+from node.core.apply import apply
+from node.core.events import decode
+from node.core.view import Session
+from node.flow import store_sql
+from node.flow.store import Store, open_store
+
+Progress = Callable[[int, int], None]  # (done, of how many)
+_MOST_DIFFERENCES = 20  # of each table: more than that is one finding
+_PAGES = 2_000
+_sessions = msgspec.json.Decoder(Session)
+
+
+class SnapshotError(Exception):
+    """The file is no snapshot that this version can restore. The message says why."""
+
+
+class Until(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to stop: before the first record accepted after `at` (ms), or behind an offset for each partition (0 if not named)."""
+
+    at: int | None = None
+    positions: Mapping[int, int] | None = None
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in a snapshot. `positions` are offsets by partition."""
+
+    epoch: str
+    positions: dict[int, int]
+    rooms: int
+    events: int
+
+
+async def rebuild(log: Log, model: Path, *, until: Until | None, progress: Progress) -> int:
+    """Make a new read model at `model` from the log as it stands; returns how many records were applied.
+
+    Raises `FileExistsError` where there is one, `LogUnavailable`, `LogDiverged`.
+    """
+    _require_absent(model)
+    ends = {partition: (await log.end(partition)).offset for partition in range(log.partitions)}
+    if until is not None and until.positions is not None:
+        ends = {partition: min(end, until.positions.get(partition, 0)) for partition, end in ends.items()}
+    total, done = sum(ends.values()), 0
+    async with open_store(model, epoch=log.epoch) as store:
+        for partition, end in ends.items():
+            async for number in _fold(log, store, partition, end, until.at if until is not None else None):
+                progress(done + number, total)
+            done += store.position(partition).offset
+    return done
+
+
+async def _fold(log: Log, store: Store, partition: int, end: int, at: int | None) -> AsyncIterator[int]:
+    """Apply one partition's records up to the offset `end`; yields how far it has come."""
+    if end == 0:
+        return
+    async with aclosing(log.follow(partition, store.position(partition))) as batches:
+        async for batch in batches:
+            for record in batch:
+                if record.position.offset > end:
+                    return
+                try:
+                    event = decode(record.data)
+                except msgspec.DecodeError:
+                    event = None  # as the projector does: passed over on every node
+                if event is not None:
+                    if at is not None and event.at > at:
+                        return
+                    apply(store, event)
+                store.advance(partition, record.position)
+            await store.make_room()
+            yield batch[-1].position.offset
+            if batch[-1].position.offset >= end:
+                return
+
+
+def _require_absent(path: Path) -> None:
+    if path.exists():
+        raise FileExistsError(f"{path} exists")
+
+
+def positions(model: Path) -> dict[int, int]:
+    """How far a read model has followed each partition. Raises `SnapshotError` for what is none."""
+    with closing(_open(model)) as connection:
+        return {partition: at.offset for partition, at in store_sql.read_positions(connection).items()}
+
+
+def sessions(model: Path, at: int | None) -> list[Session]:
+    """The sessions that were open at `at` (ms; None: that are not closed in the log), oldest first."""
+    sql = "SELECT value FROM sessions WHERE closed_at IS NULL ORDER BY opened_at, session"
+    if at is not None:
+        sql = "SELECT value FROM sessions WHERE opened_at <= :at AND (closed_at IS NULL OR closed_at > :at) ORDER BY opened_at, session"
+    with closing(_open(model)) as connection:
+        found = [_sessions.decode(value) for (value,) in connection.execute(sql, {"at": at})]
+    return [session for session in found if at is None or session.expires_at > at]
+
+
+def differences(one: Path, other: Path) -> list[str]:
+    """What two read models of the same positions do not have in common, as lines for people; empty when they are equal."""
+    with closing(_open(one)) as first, closing(_open(other)) as second:
+        found = []
+        for table, sql in store_sql.DERIVED.items():
+            lines = _differing(table, first.execute(sql), second.execute(sql))
+            shown = list(itertools.islice(lines, _MOST_DIFFERENCES))
+            more = sum(1 for _ in lines)
+            found += [*shown, f"{table}: {more} more"] if more else shown
+    return found
+
+
+def _differing(table: str, first: Iterator[tuple[str, object]], second: Iterator[tuple[str, object]]) -> Iterator[str]:
+    """Merge two sorted runs of `(key, value)`; a line for each key that is not in both with one value."""
+    one, other = next(first, None), next(second, None)
+    while one is not None or other is not None:
+        if other is None or (one is not None and one[0] < other[0]):
+            yield f"{table}: {one[0] if one else ''} is only in the first"
+            one = next(first, None)
+        elif one is None or other[0] < one[0]:
+            yield f"{table}: {other[0]} is only in the second"
+            other = next(second, None)
+        else:
+            if one[1] != other[1]:
+                yield f"{table}: {one[0]} differs"
+            one, other = next(first, None), next(second, None)
+
+
+def copy(model: Path, to: Path, progress: Progress = lambda done, total: None) -> None:
+    """A consistent copy of a read model, a live one too. Raises `SnapshotError` for what is none, `OSError`."""
+    with closing(_open(model)) as source, closing(sqlite3.connect(to)) as target:
+        source.backup(target, pages=_PAGES, progress=lambda _, left, total: progress(total - left, total))
+        target.execute("PRAGMA journal_mode = DELETE")
+
+
+def snapshot(model: Path, file: Path, progress: Progress) -> Manifest:
+    """Write a read model with its positions to `file`, all or nothing. Raises `SnapshotError`, `OSError`."""
+    part = file.with_name(f"{file.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        copy(model, part, progress)
+        manifest = read_manifest(part)
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
+    return manifest
+
+
+def restore(file: Path, model: Path, progress: Progress) -> Manifest:
+    """Put a snapshot in the place of a read model that no node uses; the old one is kept beside it as `.bak`.
+
+    Raises `SnapshotError`, before anything is changed, for a file that is no whole snapshot.
+    """
+    with closing(_open(file)) as connection:
+        fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if fault != "ok":
+        raise SnapshotError(f"{file} is damaged: {fault}")
+    model.parent.mkdir(parents=True, exist_ok=True)
+    part = model.with_name(f"{model.name}.part")
+    part.unlink(missing_ok=True)
+    copy(file, part, progress)
+    if model.exists():
+        with closing(sqlite3.connect(model)) as old:
+            old.execute("PRAGMA journal_mode = DELETE")  # or its write-ahead log would be taken for the new one's
+        os.replace(model, model.with_name(f"{model.name}.bak"))
+    os.replace(part, model)
+    return read_manifest(model)
+
+
+def read_manifest(file: Path) -> Manifest:
+    """What a snapshot or a read model holds. Raises `SnapshotError`."""
+    with closing(_open(file)) as connection:
+        meta, followed = store_sql.read_meta(connection), store_sql.read_positions(connection)
+        (rooms,) = connection.execute("SELECT count(*) FROM rooms").fetchone()
+        (events,) = connection.execute("SELECT count(*) FROM timeline").fetchone()
+    at = {partition: position.offset for partition, position in followed.items()}
+    return Manifest(epoch=meta["epoch"], positions=at, rooms=rooms, events=events)
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    if not path.exists():
+        raise SnapshotError(f"there is no read model at {path}")
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        schema = store_sql.read_meta(connection)["schema"]
+    except (sqlite3.Error, KeyError):
+        connection.close()
+        raise SnapshotError(f"{path} is no read model") from None
+    if int(schema) != store_sql.SCHEMA:
+        connection.close()
+        raise SnapshotError(f"{path} has schema {schema}, this version reads {store_sql.SCHEMA}")
+    return connection
