@@ -16,7 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import socketio
 import structlog
 
 from broker.address import AmqpAddress, MemoryAddress, SqliteAddress
@@ -311,7 +310,7 @@ class Node:
             expose=self.metrics.expose,
             dev_issuer=self._issue if settings.dev_issuer else None,
         )
-        return socketio.ASGIApp(self.gateway.server, other_asgi_app=http_app(face))
+        return self.gateway.asgi(http_app(face))
 
 
 def _judge(settings: Settings, store: Store) -> Judge:

@@ -2,7 +2,8 @@
 
 The table is the struct `Settings` (with `node.core.limits.Limits` inside). A setting `jwt_issuer` is the variable
 `TIDEGATE_JWT_ISSUER` and the flag `--jwt-issuer` of `tidegate node`; a secret one is also
-read from the file named by `…_FILE` or `--…-file`. A flag goes before a variable. What is set to nothing (`TIDEGATE_ORIGINS=`) counts as not set.
+read from the file named by `…_FILE` or `--…-file`. A flag goes before a variable.
+What is set to nothing (`TIDEGATE_ORIGINS=`) counts as not set.
 """
 
 import difflib

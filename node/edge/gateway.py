@@ -138,6 +138,10 @@ class Gateway:
 
     # What the rest of the node asks
 
+    def asgi(self, other: Any) -> Any:
+        """The ASGI application that takes Engine.IO's path itself and hands every other one to `other`."""
+        return socketio.ASGIApp(self.server, other_asgi_app=other)
+
     @property
     def sessions(self) -> list[Session]:
         """The open sessions."""
