@@ -141,8 +141,11 @@ class Connection:
             self.close("transport")
 
     async def upgrade(self, websocket: WebSocket) -> None:
-        """Probe a WebSocket for a session that began with long-polling, then move to it."""
-        self.upgrading = True
+        """Probe a WebSocket for a session that began with long-polling, then move to it.
+
+        One that does not probe, or goes away, changes nothing; the end of the session is its end too.
+        """
+        self.upgrading, self._websocket = True, websocket
         try:
             if await websocket.receive() != PROBE:
                 return await websocket.close(1002)
@@ -152,7 +155,7 @@ class Connection:
             if await websocket.receive() != UPGRADE or self.closed:
                 return await websocket.close(1002)
         finally:
-            self.upgrading = False
+            self.upgrading, self._websocket = False, None
         await self.serve_websocket(websocket)
         return None
 

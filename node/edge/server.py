@@ -18,11 +18,23 @@ BACKLOG = 4_096  # a crowd that comes back together: connections wait here rathe
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Puts its TCP transport into the ASGI scope as `tidegate.transport`."""
+    """Puts its TCP transport into the ASGI scope as `tidegate.transport`, and takes a refused handshake for an answer."""
 
     async def run_asgi(self) -> None:
         self.scope["tidegate.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
         await super().run_asgi()
+
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # uvicorn logs an error otherwise, at every client that is refused
+
+
+class _ClientsFault(logging.Filter):
+    """Drops uvicorn's traceback about text that is not UTF-8: any client can cause it, and it is answered with 1007."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("Invalid UTF-8 sequence")
 
 
 class Server(uvicorn.Server):
@@ -37,6 +49,7 @@ def make_server(app: Any, *, payload_bytes: int) -> Server:
     """A server for an ASGI app; `serve(sockets=[…])` runs it."""
     for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_ClientsFault())
     config = uvicorn.Config(
         app,
         http="httptools",
