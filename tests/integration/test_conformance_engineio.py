@@ -208,11 +208,11 @@ async def test_heartbeat_timeout_by_websocket(node: NodeProcess) -> None:
 async def test_close_packet_by_post(node: NodeProcess, polling: Polling) -> None:
     """The client's close packet ends the waiting poll with a noop, and the session."""
     reader, writer = await asyncio.open_connection(*node.address)  # so that the GET is on its way before the POST is made
-    writer.write(f"GET {WS_PATH.replace('websocket', 'polling')}&sid={polling.sid} HTTP/1.1\r\nHost: n1\r\n\r\n".encode())
+    writer.write(f"GET {WS_PATH.replace('websocket', 'polling')}&sid={polling.sid} HTTP/1.0\r\n\r\n".encode())
     assert (await polling.post("1")).status_code == 200
-    answer = (await reader.readuntil(b"\r\n\r\n")) + await reader.readexactly(1)
+    answer = await reader.read()
     writer.close()
-    assert answer.startswith(b"HTTP/1.1 200")
+    assert b" 200 OK" in answer
     assert answer.endswith(b"\r\n\r\n6")
     assert (await polling.get()).status_code == 400
 
