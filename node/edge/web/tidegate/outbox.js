@@ -64,9 +64,9 @@ export class Outbox {
     for (let queue; (queue = this.#queues.get(room)) !== undefined; ) {
       const [next] = queue;
       const connection = this.#connections;
-      const error = await this.deliver(next.message).then(
-        (sent) => void next.resolve(sent),
-        (failure) => failure,
+      const [sent, error] = await this.deliver(next.message).then(
+        (answer) => [answer, null],
+        (failure) => [null, failure],
       );
       if (error instanceof CommandError && LATER.has(error.code)) {
         if (connection === this.#connections) break;
@@ -77,9 +77,10 @@ export class Outbox {
         continue;
       }
       attempt = 0;
-      if (error !== undefined) next.reject(error);
       if (queue[0] === next) queue.shift();
       if (queue.length === 0 && this.#queues.get(room) === queue) this.#queues.delete(room);
+      if (error === null) next.resolve(sent);
+      else next.reject(error);
     }
     this.#pumping.delete(room);
   }
