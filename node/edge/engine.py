@@ -233,6 +233,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         status, headers, body = answer
         if "HTTP_ORIGIN" in environ:  # what is not a page asks nothing of CORS
             headers = [*headers, *self._cors_headers(environ)]
+        if status != 204:
+            headers = [*headers, ("Content-Length", str(len(body)))]  # uvicorn would send chunks, even to HTTP/1.0
         raw = [(name.lower().encode(), value.encode()) for name, value in headers]
         kind = "websocket.http.response" if environ["asgi.scope"]["type"] == "websocket" else "http.response"
         await environ["asgi.send"]({"type": f"{kind}.start", "status": status, "headers": raw})
