@@ -69,7 +69,7 @@ check-hosts: ; @scripts/no-hosts
 
 # npm may be missing, and may have come only a moment ago: it is looked for when it is needed.
 page: ## the libraries of the page, where npm is
-	@if command -v npm >/dev/null; then $(MAKE) $(VENDORED); \
+	@if command -v npm >/dev/null; then $(MAKE) --silent $(VENDORED); \
 	elif [ ! -e $(VENDORED) ]; then echo "npm is not here, so the page has no libraries: install Node.js 18 or later with npm, then say make page"; fi
 
 node_modules/.installed: package.json package-lock.json .npmrc
