@@ -28,7 +28,8 @@ from node.auth.tokens import Policy, sign
 from node.config import ConfigurationError, Settings
 from node.core.effects import Applied, Effect, Lost
 from node.core.errors import Refused
-from node.core.events import Event, NodeStarted, TokensRevoked
+from node.core.events import ControlEvent, Event, NodeStarted, TokensRevoked
+from node.edge.admin import Admin, AdminFace
 from node.edge.fanout import Fanout
 from node.edge.gateway import Gateway
 from node.edge.handshake import Judge
@@ -44,7 +45,8 @@ from node.flow.projector import Projector
 from node.flow.queries import Queries
 from node.flow.store import Store, open_store
 from node.loop_lag import measure_loop_lag
-from node.metrics import Metrics, expiring
+from node.metrics import Metrics
+from node.status import Status
 
 VERSION = version("tidegate")
 RECORD_S = 2.0  # what the last closes of sessions may take to reach the log at the end
@@ -79,10 +81,14 @@ class Node:
     """The parts of one node."""
 
     def __init__(self, settings: Settings, broker: Broker, store: Store) -> None:
-        self._settings, self._broker, self._store = settings, broker, store
+        self._settings, self._store = settings, store
+        self._stopping = asyncio.Event()
         self._new_id = id_maker(clock)
         self.metrics = Metrics(node=settings.node_id, version=VERSION)
         self.projector = Projector(broker.log, store, self, clock=clock)
+        self.status = Status(
+            version=VERSION, log=broker.log, store=store, projector=self.projector, metrics=self.metrics, clock=clock
+        )
         self.committer = Committer(
             log=broker.log,
             view=store,
@@ -99,19 +105,20 @@ class Node:
             signals=broker.signals,
             limits=settings.limits,
             clock=clock,
-            state=self._state,
+            state=self.status.state,
             tell_users=self._tell_users,
             deliver=self._deliver,
+            drain=self._stopping.set,
         )
         queries = Queries(store, limits=settings.limits, online=self.presence.online)
         self.chat = ChatFlow(store=store, committer=self.committer, queries=queries, presence=self.presence, new_id=self._new_id)
         self._quota = Quota(rate=settings.limits.commands_per_second, burst=settings.limits.commands_burst)
         self._origins = Origins(settings.origins, settings.peers)
         self._judge = _judge(settings, store)
-        self.gateway = self._gateway()
-        self.metrics.watch(self._gauges)
+        self.gateway = self.status.gateway = self._gateway()
+        self.status.presence = self.presence
+        self.metrics.watch(self.status.gauges)
         self._server: Server = make_server(self._asgi(), payload_bytes=settings.limits.payload_bytes)
-        self._stopping = asyncio.Event()
 
     async def run(self, listener: Any) -> None:
         """Serve until a signal has drained it; a part that fails ends it with its error."""
@@ -123,6 +130,7 @@ class Node:
                 tasks.create_task(self.projector.run(), name="projector"),
                 tasks.create_task(self._store.run(), name="store"),
                 tasks.create_task(self.presence.run(), name="presence"),
+                tasks.create_task(self.gateway.run(), name="stats"),
                 tasks.create_task(measure_loop_lag(self.metrics.loop_lag.observe), name="loop-lag"),
                 tasks.create_task(self._begin(), name="begin"),
                 tasks.create_task(self._leave_when_diverged(), name="diverged"),
@@ -177,28 +185,11 @@ class Node:
 
     # What others ask of the node
 
-    def _not_ready(self) -> dict[str, str]:
-        reasons = {}
-        if self.projector.diverged is not None:
-            reasons["diverged"] = self.projector.diverged
-        elif not self._broker.log.up:
-            reasons["log away"] = "the event log cannot be reached"
-        if not self.projector.ready.is_set():
-            done, total = self.projector.progress()
-            reasons["catching up"] = f"{done} of {total} events"
-        if self._store.fault is not None:
-            reasons["read model"] = self._store.fault
-        if self.gateway.draining:
-            reasons["draining"] = "this node is being stopped"
-        return reasons
-
-    def _refusing(self) -> str | None:
-        """Why no handshake is taken now. A log that is away is no reason: who is here can still read."""
-        reasons = self._not_ready()
-        return next((name for name in ("draining", "diverged", "catching up") if name in reasons), None)
-
-    async def _withdraw(self, *, user: str | None, jti: str | None, session: str | None, before: int, by: str) -> Refused | None:
+    async def _revoke(self, *, user: str | None, jti: str | None, session: str | None, before: int, by: str) -> Refused | None:
         event = TokensRevoked(id=self._new_id(), at=clock(), by=by, before=before, user=user, jti=jti, session=session)
+        return await self._withdraw(event)
+
+    async def _withdraw(self, event: ControlEvent) -> Refused | None:
         outcome = await self.committer.withdraw(event)
         return outcome if isinstance(outcome, Refused) else None
 
@@ -212,48 +203,6 @@ class Node:
         claims |= {name: value for name, value in given.items() if value is not None}
         return sign(claims, secret, kid=kid), int((now_s + ttl_s) * 1000)
 
-    def _state(self) -> dict[str, Any]:
-        """What this node tells of itself."""
-        log, now = self._broker.log, clock()
-        return {
-            "version": VERSION,
-            "ready": not self._not_ready(),
-            "not_ready": self._not_ready(),
-            "sessions": len(self.gateway.sessions),
-            "connections": self.gateway.connections(),
-            "expiring": dict(expiring(self.gateway.deadlines(), now)),
-            "positions": {str(p): self._store.position(p).offset for p in range(log.partitions)},
-            "lag_seconds": max(self.projector.lag_seconds(p) for p in range(log.partitions)),
-        }
-
-    def _cluster(self) -> dict[str, Any]:
-        nodes = self.presence.nodes()
-        ahead: dict[str, int] = {}
-        for state in nodes.values():
-            for within, count in state.get("expiring", {}).items():
-                ahead[within] = ahead.get(within, 0) + count
-        return {
-            "nodes": nodes,
-            "sessions": sum(state.get("sessions", 0) for state in nodes.values()),
-            "expiring": ahead,
-            "log": {"epoch": self._broker.log.epoch, "partitions": self._settings.partitions, "up": self._broker.log.up},
-        }
-
-    def _gauges(self) -> Iterable[tuple[str, str, dict[str, str], float]]:
-        for transport, count in self.gateway.connections().items():
-            yield "tidegate_sessions", "Open connections", {"transport": transport}, count
-        for within, count in expiring(self.gateway.deadlines(), clock()):
-            yield "tidegate_sessions_expiring", "Open sessions whose exp lies within", {"within": within}, count
-        yield "tidegate_outbox_bytes", "Unsent on all sockets", {}, self.gateway.outbox_bytes()
-        yield "tidegate_broker_up", "Whether the log can be reached", {}, float(self._broker.log.up)
-        for partition in range(self._broker.log.partitions):
-            labels = {"partition": str(partition)}
-            position = self._store.position(partition).offset
-            yield "tidegate_log_position", "Offset of the last applied record", labels, position
-        for partition in range(self._broker.log.partitions):
-            lag = self.projector.lag_seconds(partition)
-            yield "tidegate_log_lag_seconds", "Age of the last record when it was applied", {"partition": str(partition)}, lag
-
     def _tell_users(self, users: Iterable[str], name: str, payload: dict[str, Any]) -> None:
         self.gateway.fanout.tell_users(users, name, payload)
 
@@ -265,6 +214,15 @@ class Node:
     def _gateway(self) -> Gateway:
         settings = self._settings
 
+        admin = AdminFace(
+            clock=clock,
+            new_id=self._new_id,
+            withdraw=self._withdraw,
+            sessions=self._store.sessions,
+            drain=self.presence.ask_to_drain,
+            stats=self.status.cluster,
+        )
+
         def fanout_of(gateway: Gateway) -> Fanout:
             return Fanout(clock=clock, metrics=self.metrics, end=gateway.end, sessions_changed=self.presence.sessions_changed)
 
@@ -272,11 +230,12 @@ class Node:
             node=settings.node_id,
             chat=self.chat,
             judge=self._judge,
+            admin=Admin(admin),
             quota=self._quota,
             fanout_of=fanout_of,
             metrics=self.metrics,
             clock=clock,
-            ready=self._refusing,
+            ready=self.status.refusing,
             origin_allowed=lambda origin, environ: self._origins.allowed(origin, environ.get("HTTP_HOST", "")),
             outbox_bytes=settings.limits.outbox_bytes,
             payload_bytes=settings.limits.payload_bytes,
@@ -298,15 +257,15 @@ class Node:
             peers=settings.peers,
             payload_bytes=settings.limits.payload_bytes,
             clock=clock,
-            ready=self._refusing,
-            not_ready=self._not_ready,
+            ready=self.status.refusing,
+            not_ready=self.status.not_ready,
             origin_allowed=lambda origin, host, _: self._origins.allowed(origin, host),
             judge=lambda token, scope: self._judge.token(token, scope=scope, now=clock()),
             take_quota=lambda user: self._quota.take(user, clock()),
             submit=self.chat.submit,
             answer=self.chat.answer,
-            withdraw=self._withdraw,
-            cluster=self._cluster,
+            withdraw=self._revoke,
+            cluster=self.status.cluster,
             expose=self.metrics.expose,
             dev_issuer=self._issue if settings.dev_issuer else None,
         )

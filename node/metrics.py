@@ -54,6 +54,14 @@ class Metrics:
             version, platform.python_version(), node
         ).set(1)
 
+    def handshake_counts(self) -> dict[str, int]:
+        """Handshakes since the start, by outcome."""
+        counts = {"accepted": 0, "refused": 0, "busy": 0}
+        for metric in self.handshakes.collect():
+            for sample in metric.samples:
+                counts[sample.labels["outcome"]] += int(sample.value)
+        return counts
+
     def count_event(self, type: object, age_ms: int) -> None:
         """One record was applied and handed to the sockets, `age_ms` after its acceptance (by the clocks of two nodes)."""
         self.events.labels(str(type)).inc()

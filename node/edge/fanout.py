@@ -5,10 +5,8 @@ from typing import Any
 
 from node.core.effects import Deliver, Effect, EndSessions, Entered, Exited, UserSessionsChanged
 from node.edge import wire
-from node.edge.session import Session
+from node.edge.session import CHAT, Session
 from node.metrics import Metrics
-
-CHAT = "/"
 
 
 class Fanout:

@@ -6,61 +6,24 @@ One of the three modules that know python-socketio or python-engineio: this one,
 import asyncio
 import secrets
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import socketio
 
 from node.auth.deadlines import Kind, Schedule, Ticker, refresh_at
 from node.auth.denied import Denied
-from node.core.commands import NAMES, Command, Query, Typing
-from node.core.effects import Applied, EndSessions
-from node.core.errors import Refused
-from node.core.events import ControlEvent, EndReason, SessionClosed, SessionOpened, SessionRenewed
-from node.core.identity import Principal
+from node.core.effects import EndSessions
+from node.core.events import EndReason, SessionClosed, SessionOpened, SessionRenewed
 from node.edge import wire
+from node.edge.admin import Admin
+from node.edge.commands import Chat, CommandQueues
 from node.edge.connection import Connection, MalformedPacket
 from node.edge.engine import EngineServer, Refusal
-from node.edge.fanout import CHAT, Fanout
+from node.edge.fanout import Fanout
 from node.edge.handshake import SCOPES, Accepted, Judge
 from node.edge.quota import Quota
-from node.edge.session import Session
+from node.edge.session import ADMIN, CHAT, Session
 from node.metrics import Metrics
-
-
-class Chat(Protocol):
-    """What carries a client's wish out: the flow behind one face."""
-
-    async def submit(self, command: Command, principal: Principal) -> Applied | Refused:
-        """Carry out a command; returns once it is applied here."""
-        ...
-
-    async def answer(self, query: Query, principal: Principal) -> dict[str, Any] | Refused:
-        """Read the view."""
-        ...
-
-    async def replays(self, user: str, cursors: dict[str, int]) -> list[dict[str, Any]]:
-        """The `replay` payloads for a returning client."""
-        ...
-
-    def typing(self, notice: Typing, principal: Principal) -> Refused | None:
-        """Pass a typing notice on, here and to the other nodes."""
-        ...
-
-    def welcome_rooms(self, user: str) -> list[dict[str, Any]]:
-        """The rooms of `welcome`."""
-        ...
-
-    def known_session(self, session: str, user: str) -> bool:
-        """Whether this session was the user's."""
-        ...
-
-    def record(self, event: ControlEvent) -> None:
-        """Put the life of a session into the log, without waiting."""
-        ...
-
-    def new_id(self) -> str:
-        """A unique, time-ordered id."""
-        ...
 
 
 class Registry(socketio.AsyncManager):  # type: ignore[misc]
@@ -85,7 +48,7 @@ class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
 class Gateway:
     """The sessions of this node, from CONNECT to their end."""
 
-    MOST_QUEUED = 64  # commands of one session that wait: a burst and half of one more
+    STATS_EVERY_S = 1.0
     REFUSED_GRACE_S = 1.0  # after a refusal, for a client that is about to connect to another namespace
 
     def __init__(
@@ -94,6 +57,7 @@ class Gateway:
         node: str,
         chat: Chat,
         judge: Judge,
+        admin: Admin,
         quota: Quota,
         fanout_of: Callable[["Gateway"], Fanout],
         metrics: Metrics,
@@ -110,7 +74,9 @@ class Gateway:
         transports: tuple[str, ...],
         draw: Callable[[], float],
     ) -> None:
-        self._node, self._chat, self._judge, self._quota, self._metrics, self._clock = node, chat, judge, quota, metrics, clock
+        self._node, self._chat, self._judge, self._admin = node, chat, judge, admin
+        self._metrics, self._clock = metrics, clock
+        self._commands = CommandQueues(chat=chat, admin=admin, quota=quota, refresh=self._refresh, metrics=metrics, clock=clock)
         self._ready, self._draw, self._max_sessions = ready, draw, max_sessions
         self._outbox_bytes, self._window_ms, self._connect_timeout_s = outbox_bytes, refresh_window_ms, connect_timeout_s
         self.draining = False
@@ -120,7 +86,6 @@ class Gateway:
         self._sessions: dict[str, Session] = {}
         self._by_connection: dict[Connection, dict[str, Session]] = {}
         self._reassembly: dict[Connection, tuple[wire.Packet, int, int]] = {}  # packet, frames to come, bytes so far
-        self._work: set[asyncio.Task[None]] = set()
         self.server = SocketServer(
             name=node,
             high_bytes=outbox_bytes,
@@ -189,9 +154,17 @@ class Gateway:
         """Stop timers and commands; idempotent."""
         self._ticker.close()
         self._engine.close_heartbeats()
-        for task in self._work:
-            task.cancel()
-        await asyncio.gather(*self._work, return_exceptions=True)
+        await self._commands.aclose()
+
+    async def run(self) -> None:
+        """Send `stats` to the sessions of `/admin` every second, for ever."""
+        while True:
+            await asyncio.sleep(self.STATS_EVERY_S)
+            watching = [session for session in self._sessions.values() if session.namespace == ADMIN]
+            if watching:
+                packet, now = wire.encode_event(ADMIN, "stats", self._admin.stats()), self._clock()
+                for session in watching:
+                    session.deliver(packet, room="", seq=None, now=now)
 
     # Engine.IO
 
@@ -239,7 +212,7 @@ class Gateway:
         if packet.type is wire.Type.DISCONNECT:
             self._leave(session)
         elif packet.type in (wire.Type.EVENT, wire.Type.BINARY_EVENT):
-            self._enqueue(session, packet)
+            self._commands.put(session, packet.id, packet.data)
 
     def _assemble(self, connection: Connection, message: str | bytes) -> wire.Packet | None:
         """The packet, once its binary frames are there. They are counted and dropped: no command takes binary."""
@@ -352,67 +325,10 @@ class Gateway:
             self._metrics.replayed.inc(len(replay["events"]))
         session.release({replay["room"]: replay["to"] for replay in replays}, now=self._clock())
 
-    # A session's commands
+    # A session's renewal and end
 
-    def _enqueue(self, session: Session, packet: wire.Packet) -> None:
-        if len(session.queue) >= self.MOST_QUEUED:
-            self._answer(session, packet.id, Refused("rate_limited", "too many commands wait", retry_after=1000), "")
-            return
-        session.queue.append((packet.id, packet.data))
-        if not session.working:
-            session.working = True
-            task = asyncio.ensure_future(self._work_off(session))
-            self._work.add(task)
-            task.add_done_callback(self._work_done)
-
-    def _work_done(self, task: asyncio.Task[None]) -> None:
-        self._work.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            asyncio.get_running_loop().call_exception_handler({"message": "a command failed", "exception": error})
-
-    async def _work_off(self, session: Session) -> None:
-        """Carry out a session's commands one after the other, in the order in which they came."""
-        try:
-            while session.queue and session.ended is None:
-                ack_id, data = session.queue.popleft()
-                name, began = data[0], asyncio.get_running_loop().time()
-                answer = await self._carry_out(session, name, data[1:])
-                label = name if isinstance(name, str) and (name in NAMES or name == "auth:refresh") else "unknown"
-                self._answer(session, ack_id, answer, label)
-                self._metrics.command_seconds.labels(label).observe(asyncio.get_running_loop().time() - began)
-        finally:
-            session.working = False
-
-    def _answer(self, session: Session, ack_id: int | None, answer: dict[str, Any] | Refused, label: str) -> None:
-        outcome = answer.code if isinstance(answer, Refused) else "ok"
-        self._metrics.commands.labels(label, outcome).inc()
-        if ack_id is not None and session.ended is None:
-            payload = wire.refusal(answer) if isinstance(answer, Refused) else answer
-            session.connection.put(wire.encode_ack(session.namespace, ack_id, payload))
-
-    async def _carry_out(self, session: Session, name: Any, arguments: list[Any]) -> dict[str, Any] | Refused:
+    def _refresh(self, session: Session, arguments: list[Any]) -> dict[str, Any]:
         now = self._clock()
-        if not session.alive(now):
-            return Refused("token_expired", "the session's token has expired")
-        if name == "auth:refresh":
-            return self._refresh(session, arguments, now)
-        if session.namespace != CHAT:
-            return Refused("bad_request", "no such command")
-        wait_ms = self._quota.take(session.principal.user, now)
-        if wait_ms:
-            return Refused("rate_limited", "too many commands", retry_after=wait_ms)
-        command = wire.decode_command(name, arguments)
-        if isinstance(command, Refused):
-            return command
-        if isinstance(command, Typing):
-            return self._chat.typing(command, session.principal) or {"ok": True}
-        if isinstance(command, Query):
-            found = await self._chat.answer(command, session.principal)
-            return found if isinstance(found, Refused) else {"ok": True, **found}
-        applied = await self._chat.submit(command, session.principal)
-        return applied if isinstance(applied, Refused) else wire.applied(command, applied)
-
-    def _refresh(self, session: Session, arguments: list[Any], now: int) -> dict[str, Any] | Refused:
         token = arguments[0].get("token") if len(arguments) == 1 and isinstance(arguments[0], dict) else None
         renewed = self._judge.refresh(token, session.principal, scope=SCOPES[session.namespace], now=now)
         if isinstance(renewed, Denied):
@@ -434,8 +350,6 @@ class Gateway:
             )
         )
         return {"ok": True, "expires_at": renewed.expires_at, "refresh_at": session.refresh_at}
-
-    # A session's end
 
     def _set_deadlines(self, session: Session, now: int) -> None:
         expires_at = session.principal.expires_at

@@ -8,6 +8,8 @@ from node.core.identity import Principal
 from node.edge import wire
 from node.edge.connection import Connection
 
+CHAT, ADMIN = "/", "/admin"
+
 
 class Session:
     """A user's presence in one namespace over one connection.

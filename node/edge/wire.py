@@ -4,8 +4,9 @@ Strict where the protocol's reference suite is: whatever is not a packet raises 
 """
 
 import re
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -13,6 +14,8 @@ from node.auth.denied import Denied
 from node.core.commands import NAMES, Command, CreateRoom, MarkRead, Notice, Query, SendMessage
 from node.core.effects import Applied
 from node.core.errors import Refused
+
+_T = TypeVar("_T")
 
 
 class Malformed(Exception):
@@ -151,8 +154,13 @@ _PATH = re.compile(r" - at `\$\.?([^`\[.]*)[^`]*`\Z")
 
 
 def decode_command(name: Any, arguments: list[Any]) -> Command | Query | Notice | Refused:
-    """The command that an event asks for, or `bad_request` with the field at fault. Never raises."""
-    kind = NAMES.get(name) if isinstance(name, str) else None
+    """The command of namespace `/` that an event asks for, or `bad_request` with the field at fault. Never raises."""
+    return decode_arguments(name, arguments, NAMES)
+
+
+def decode_arguments(name: Any, arguments: list[Any], names: Mapping[str, type[_T]]) -> _T | Refused:
+    """As `decode_command`, of the commands in `names`."""
+    kind = names.get(name) if isinstance(name, str) else None
     if kind is None:
         return Refused("bad_request", "no such command")
     if len(arguments) != 1 or not isinstance(arguments[0], dict):

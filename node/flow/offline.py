@@ -98,10 +98,10 @@ def positions(model: Path) -> dict[int, int]:
 def sessions(model: Path, at: int | None) -> list[Session]:
     """The sessions that were open at `at` (ms; None: that are not closed in the log), oldest first."""
     sql = "SELECT value FROM sessions WHERE closed_at IS NULL ORDER BY opened_at, session"
-    if at is not None:
-        sql = "SELECT value FROM sessions WHERE opened_at <= :at AND (closed_at IS NULL OR closed_at > :at) ORDER BY opened_at, session"
     with closing(_open(model)) as connection:
-        found = [_sessions.decode(value) for (value,) in connection.execute(sql, {"at": at})]
+        found = [
+            _sessions.decode(value) for (value,) in connection.execute(sql if at is None else store_sql.SESSIONS_AT, {"at": at})
+        ]
     return [session for session in found if at is None or session.expires_at > at]
 
 

@@ -34,7 +34,14 @@ class TypingSignal(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
     on: bool
 
 
-_decoder: msgspec.json.Decoder[Beat | TypingSignal] = msgspec.json.Decoder(Beat | TypingSignal)
+class DrainSignal(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="drain"):
+    """An operator wants this node to take its leave."""
+
+    node: str
+
+
+_Signal = Beat | TypingSignal | DrainSignal
+_decoder: msgspec.json.Decoder[_Signal] = msgspec.json.Decoder(_Signal)
 
 
 class Presence:
@@ -51,9 +58,10 @@ class Presence:
         state: Callable[[], dict[str, Any]],
         tell_users: Callable[[Iterable[str], str, dict[str, Any]], None],
         deliver: Callable[[str, str, dict[str, Any]], None],
+        drain: Callable[[], None],
     ) -> None:
         self._node, self._view, self._signals, self._limits, self._clock = node, view, signals, limits, clock
-        self._state, self._tell_users, self._deliver = state, tell_users, deliver
+        self._state, self._tell_users, self._deliver, self._drain = state, tell_users, deliver, drain
         self._loop = asyncio.get_running_loop()
         self._started_at = self._loop.time()
         self._heard: dict[str, tuple[float, dict[str, Any]]] = {}
@@ -79,6 +87,16 @@ class Presence:
         """Tell the room's members on all nodes."""
         self._deliver(room, "typing", {"room": room, "user": user, "on": on})
         self._signals.publish(msgspec.json.encode(TypingSignal(room=room, user=user, on=on)))
+
+    def ask_to_drain(self, node: str) -> bool:
+        """Ask a node, this one or another, to drain and end; False where it is not there."""
+        if node == self._node:
+            self._drain()
+            return True
+        if node not in self._heard or not self._alive(node):
+            return False
+        self._signals.publish(msgspec.json.encode(DrainSignal(node=node)))
+        return True
 
     def sessions_changed(self, user: str) -> None:
         """A session of `user` opened or closed somewhere. Coming is told at once, going after a grace time."""
@@ -147,3 +165,6 @@ class Presence:
                 self._heard[node] = (self._loop.time(), state)
             case TypingSignal(room=room, user=user, on=on):
                 self._deliver(room, "typing", {"room": room, "user": user, "on": on})
+            case DrainSignal(node=node):
+                if node == self._node:
+                    self._drain()

@@ -256,6 +256,13 @@ class Store:
         messages = [message for message in found if message is not None and message.deleted_at is None]
         return sorted(messages, key=lambda message: (-message.at, -message.seq, message.room))[:limit]
 
+    async def sessions(self, at: int | None) -> list[Session]:
+        """The sessions open at `at` (ms; None: now, as far as the log says), oldest first."""
+        if at is None:
+            return list(self._open.values())
+        await self.flush()
+        return await asyncio.get_running_loop().run_in_executor(self._search_thread, _sessions_at, self._searcher, at)
+
     # Writing
 
     @property
@@ -393,6 +400,11 @@ def _match(text: str) -> str:
 def _search(connection: sqlite3.Connection, query: str, ranges: list[int], limit: int) -> list[int]:
     sql = "SELECT rowid FROM search WHERE search MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"
     return [row[0] for low in ranges for row in connection.execute(sql, (query, low, low | _SEQ_MASK, limit))]
+
+
+def _sessions_at(connection: sqlite3.Connection, at: int) -> list[Session]:
+    found = (_sessions.decode(value) for (value,) in connection.execute(store_sql.SESSIONS_AT, {"at": at}))
+    return [session for session in found if session.expires_at > at]
 
 
 @contextlib.asynccontextmanager

@@ -42,6 +42,10 @@ DERIVED = {
     "withdrawals": "SELECT user, value FROM withdrawals ORDER BY user",
     "revoked": "SELECT kind || ' ' || id, at FROM revoked ORDER BY kind, id",
 }
+#: What was open at a moment: not closed yet; whether it had expired is in the value.
+SESSIONS_AT = (
+    "SELECT value FROM sessions WHERE opened_at <= :at AND (closed_at IS NULL OR closed_at > :at) ORDER BY opened_at, session"
+)
 
 
 class Batch:

@@ -1,0 +1,123 @@
+"""What an operator may do on `/admin` (PROTOCOL section 6): look at the cluster and its sessions, withdraw tokens, drain a node."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, assert_never
+
+import msgspec
+
+from node.core.commands import Seq, UserName
+from node.core.errors import Refused
+from node.core.events import ControlEvent, TokensRevoked, UserSuspended
+from node.core.identity import Principal
+from node.core.view import Session
+from node.edge import wire
+
+MOST_SESSIONS = 1_000  # in one answer, the newest; who needs all of a large cluster's reads the log
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=8_192)]
+
+
+class _Asked(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class Revoke(_Asked, frozen=True, kw_only=True):
+    user: UserName | None = None
+    jti: _Id | None = None
+    session: _Id | None = None
+    before: Seq | None = None
+
+
+class Suspend(_Asked, frozen=True, kw_only=True):
+    user: UserName
+    until: Seq | None = None
+
+
+class CloseSession(_Asked, frozen=True, kw_only=True):
+    session: _Id
+
+
+class ListSessions(_Asked, frozen=True, kw_only=True):
+    at: Seq | None = None
+
+
+class Drain(_Asked, frozen=True, kw_only=True):
+    node: _Id
+
+
+AdminCommand = Revoke | Suspend | CloseSession | ListSessions | Drain
+
+#: The event name of each command on the wire.
+ADMIN_NAMES: dict[str, type[AdminCommand]] = {
+    "revoke": Revoke,
+    "suspend": Suspend,
+    "session:close": CloseSession,
+    "sessions": ListSessions,
+    "drain": Drain,
+}
+
+
+class AdminFace(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator's commands need of their node; filled by the composition root."""
+
+    clock: Callable[[], int]
+    new_id: Callable[[], str]
+    withdraw: Callable[[ControlEvent], Awaitable[Refused | None]]  # returns once it is applied here
+    sessions: Callable[[int | None], Awaitable[list[Session]]]  # open now, or at a past moment (ms), oldest first
+    drain: Callable[[str], bool]  # asks a node to drain; False when no such node is there
+    stats: Callable[[], dict[str, Any]]  # the payload of `stats`
+
+
+class Admin:
+    """Carries out the commands of `/admin`. Who connects there has the scope `admin`."""
+
+    def __init__(self, face: AdminFace) -> None:
+        self._face = face
+
+    def stats(self) -> dict[str, Any]:
+        """What every admin session is sent each second."""
+        return self._face.stats()
+
+    async def carry_out(self, name: Any, arguments: list[Any], principal: Principal) -> dict[str, Any] | Refused:
+        """The fields that the ack adds to `ok`."""
+        command = wire.decode_arguments(name, arguments, ADMIN_NAMES)
+        match command:
+            case Refused():
+                return command
+            case Revoke():
+                return await self._revoke(command, principal)
+            case Suspend(user=user, until=until):
+                event = UserSuspended(id=self._face.new_id(), at=self._face.clock(), by=principal.user, user=user, until=until)
+                return await self._withdraw(event)
+            case CloseSession(session=session):
+                return await self._revoke(Revoke(session=session), principal)
+            case ListSessions(at=at):
+                found = await self._face.sessions(at)
+                return {"sessions": found[-MOST_SESSIONS:], "more": len(found) > MOST_SESSIONS}
+            case Drain(node=node):
+                return {} if self._face.drain(node) else Refused("bad_request", "no node of this name is there", "node")
+            case _:
+                assert_never(command)
+
+    async def _revoke(self, command: Revoke, principal: Principal) -> dict[str, Any] | Refused:
+        if sum(one is not None for one in (command.user, command.jti, command.session)) != 1:
+            return Refused("bad_request", "exactly one of user, jti and session is revoked")
+        now = self._face.clock()
+        before = now if command.before is None else command.before
+        event = TokensRevoked(
+            id=self._face.new_id(),
+            at=now,
+            by=principal.user,
+            before=before,
+            user=command.user,
+            jti=command.jti,
+            session=command.session,
+        )
+        return await self._withdraw(event) if command.user is None else _with_before(await self._withdraw(event), before)
+
+    async def _withdraw(self, event: ControlEvent) -> dict[str, Any] | Refused:
+        failed = await self._face.withdraw(event)
+        return {} if failed is None else failed
+
+
+def _with_before(answer: dict[str, Any] | Refused, before: int) -> dict[str, Any] | Refused:
+    return answer if isinstance(answer, Refused) else {"before": before}

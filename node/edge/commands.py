@@ -1,0 +1,151 @@
+"""The commands of a session, carried out one after the other in the order in which they came, each answered once."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import structlog
+
+from node.core.commands import NAMES, Command, Query, Typing
+from node.core.effects import Applied
+from node.core.errors import Refused
+from node.core.events import ControlEvent
+from node.core.identity import Principal
+from node.edge import wire
+from node.edge.admin import ADMIN_NAMES, Admin
+from node.edge.quota import Quota
+from node.edge.session import ADMIN, Session
+from node.metrics import Metrics
+
+REFRESH = "auth:refresh"
+MOST_QUEUED = 64  # commands of one session that wait: a burst and half of one more
+_KNOWN = {*NAMES, *ADMIN_NAMES, REFRESH}
+_log = structlog.get_logger()
+
+
+class Chat(Protocol):
+    """What carries a client's wish out: the flow behind one face."""
+
+    async def submit(self, command: Command, principal: Principal) -> Applied | Refused:
+        """Carry out a command; returns once it is applied here."""
+        ...
+
+    async def answer(self, query: Query, principal: Principal) -> dict[str, Any] | Refused:
+        """Read the view."""
+        ...
+
+    async def replays(self, user: str, cursors: dict[str, int]) -> list[dict[str, Any]]:
+        """The `replay` payloads for a returning client."""
+        ...
+
+    def typing(self, notice: Typing, principal: Principal) -> Refused | None:
+        """Pass a typing notice on, here and to the other nodes."""
+        ...
+
+    def welcome_rooms(self, user: str) -> list[dict[str, Any]]:
+        """The rooms of `welcome`."""
+        ...
+
+    def known_session(self, session: str, user: str) -> bool:
+        """Whether this session was the user's."""
+        ...
+
+    def record(self, event: ControlEvent) -> None:
+        """Put the life of a session into the log, without waiting."""
+        ...
+
+    def new_id(self) -> str:
+        """A unique, time-ordered id."""
+        ...
+
+
+class CommandQueues:
+    """Works off the queue of each session: at most one task a session, none while its queue is empty."""
+
+    def __init__(
+        self,
+        *,
+        chat: Chat,
+        admin: Admin,
+        quota: Quota,
+        refresh: Callable[[Session, list[Any]], dict[str, Any]],
+        metrics: Metrics,
+        clock: Callable[[], int],
+    ) -> None:
+        self._chat, self._admin, self._quota, self._refresh = chat, admin, quota, refresh
+        self._metrics, self._clock = metrics, clock
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def put(self, session: Session, ack_id: int | None, data: list[Any]) -> None:
+        """Queue an event of the client: its name and arguments, and the id to answer under."""
+        if len(session.queue) >= MOST_QUEUED:
+            busy = Refused("rate_limited", "too many commands wait", retry_after=1000)
+            self._answer(session, ack_id, busy, _label(data[0]))
+            return
+        session.queue.append((ack_id, data))
+        if not session.working:
+            session.working = True
+            task = asyncio.ensure_future(self._work_off(session))
+            self._tasks.add(task)
+            task.add_done_callback(lambda done: self._ended(session, done))
+
+    async def aclose(self) -> None:
+        """Drop what waits; idempotent."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _work_off(self, session: Session) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while session.queue and session.ended is None:
+                ack_id, data = session.queue.popleft()
+                began, label = loop.time(), _label(data[0])
+                answer = await self._carry_out(session, data[0], data[1:])
+                self._answer(session, ack_id, answer, label)
+                self._metrics.command_seconds.labels(label).observe(loop.time() - began)
+        finally:
+            session.working = False
+
+    def _ended(self, session: Session, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            # a bug of ours: this connection ends, so that its client comes back and asks again
+            _log.error("a command failed", exc_info=error)
+            session.connection.close("transport", code=1011)
+
+    def _answer(self, session: Session, ack_id: int | None, answer: dict[str, Any] | Refused, label: str) -> None:
+        outcome = answer.code if isinstance(answer, Refused) else "ok" if answer.get("ok") else answer["error"]["code"]
+        self._metrics.commands.labels(label, outcome).inc()
+        if ack_id is not None and session.ended is None:
+            payload = wire.refusal(answer) if isinstance(answer, Refused) else answer
+            session.connection.put(wire.encode_ack(session.namespace, ack_id, payload))
+
+    async def _carry_out(self, session: Session, name: Any, arguments: list[Any]) -> dict[str, Any] | Refused:
+        now, principal = self._clock(), session.principal
+        if not session.alive(now):
+            return Refused("token_expired", "the session's token has expired")
+        if name == REFRESH:
+            return self._refresh(session, arguments)
+        wait_ms = self._quota.take(principal.user, now)
+        if wait_ms:
+            return Refused("rate_limited", "too many commands", retry_after=wait_ms)
+        if session.namespace == ADMIN:
+            done = await self._admin.carry_out(name, arguments, principal)
+            return done if isinstance(done, Refused) else {"ok": True, **done}
+        command = wire.decode_command(name, arguments)
+        if isinstance(command, Refused):
+            return command
+        if isinstance(command, Typing):
+            return self._chat.typing(command, principal) or {"ok": True}
+        if isinstance(command, Query):
+            found = await self._chat.answer(command, principal)
+            return found if isinstance(found, Refused) else {"ok": True, **found}
+        applied = await self._chat.submit(command, principal)
+        return applied if isinstance(applied, Refused) else wire.applied(command, applied)
+
+
+def _label(name: Any) -> str:
+    """The metric's label: no name that a client made up."""
+    return name if isinstance(name, str) and name in _KNOWN else "unknown"

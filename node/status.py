@@ -1,0 +1,95 @@
+"""What a node tells of itself: whether it is ready, its state for the cluster, its gauges."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from broker.log import Log
+from node.edge.gateway import Gateway
+from node.flow.presence import Presence
+from node.flow.projector import Projector
+from node.flow.store import Store
+from node.metrics import Metrics, expiring
+
+
+class Status:
+    """Reads the parts of one node; changes nothing."""
+
+    def __init__(
+        self, *, version: str, log: Log, store: Store, projector: Projector, metrics: Metrics, clock: Callable[[], int]
+    ) -> None:
+        self._version, self._log, self._store, self._projector = version, log, store, projector
+        self._metrics, self._clock = metrics, clock
+        self.gateway: Gateway
+        self.presence: Presence
+
+    def not_ready(self) -> dict[str, str]:
+        """What keeps the node from being ready, with words for people; empty when it is (`/readyz`)."""
+        reasons = {}
+        if self._projector.diverged is not None:
+            reasons["diverged"] = self._projector.diverged
+        elif not self._log.up:
+            reasons["log away"] = "the event log cannot be reached"
+        if not self._projector.ready.is_set():
+            done, total = self._projector.progress()
+            reasons["catching up"] = f"{done} of {total} events"
+        if self._store.fault is not None:
+            reasons["read model"] = self._store.fault
+        if self.gateway.draining:
+            reasons["draining"] = "this node is being stopped"
+        return reasons
+
+    def refusing(self) -> str | None:
+        """Why no handshake is taken now. A log that is away is no reason: who is here can still read."""
+        reasons = self.not_ready()
+        return next((name for name in ("draining", "diverged", "catching up") if name in reasons), None)
+
+    def state(self) -> dict[str, Any]:
+        """What this node tells the others: its entry in `/api/cluster`."""
+        partitions, not_ready = range(self._log.partitions), self.not_ready()
+        return {
+            "version": self._version,
+            "ready": not not_ready,
+            "not_ready": not_ready,
+            "sessions": len(self.gateway.sessions),
+            "connections": self.gateway.connections(),
+            "expiring": dict(expiring(self.gateway.deadlines(), self._clock())),
+            "handshakes": self._metrics.handshake_counts(),
+            "positions": {str(p): self._store.position(p).offset for p in partitions},
+            "lag_seconds": max(self._projector.lag_seconds(p) for p in partitions),
+        }
+
+    def cluster(self) -> dict[str, Any]:
+        """All nodes that are there: `/api/cluster`, and `stats` on `/admin`."""
+        nodes = self.presence.nodes()
+        return {
+            "at": self._clock(),
+            "nodes": nodes,
+            "sessions": sum(state.get("sessions", 0) for state in nodes.values()),
+            "expiring": _sums(state.get("expiring", {}) for state in nodes.values()),
+            "handshakes": _sums(state.get("handshakes", {}) for state in nodes.values()),
+            "lag_seconds": max(state.get("lag_seconds", 0.0) for state in nodes.values()),
+            "log": {"epoch": self._log.epoch, "partitions": self._log.partitions, "up": self._log.up},
+        }
+
+    def gauges(self) -> Iterable[tuple[str, str, dict[str, str], float]]:
+        """The gauges of live state: `(name, help, labels, value)`, samples of one name together."""
+        for transport, count in self.gateway.connections().items():
+            yield "tidegate_sessions", "Open connections", {"transport": transport}, count
+        for within, count in expiring(self.gateway.deadlines(), self._clock()):
+            yield "tidegate_sessions_expiring", "Open sessions whose exp lies within", {"within": within}, count
+        yield "tidegate_outbox_bytes", "Unsent on all sockets", {}, self.gateway.outbox_bytes()
+        yield "tidegate_broker_up", "Whether the log can be reached", {}, float(self._log.up)
+        for partition in range(self._log.partitions):
+            labels, position = {"partition": str(partition)}, self._store.position(partition).offset
+            yield "tidegate_log_position", "Offset of the last applied record", labels, position
+        for partition in range(self._log.partitions):
+            labels, lag = {"partition": str(partition)}, self._projector.lag_seconds(partition)
+            yield "tidegate_log_lag_seconds", "Age of the last record when it was applied", labels, lag
+
+
+def _sums(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for one in counts:
+        for name, count in one.items():
+            total[name] = total.get(name, 0) + count
+    return total
