@@ -42,7 +42,7 @@ clean: ## removes what make has made; a cluster's data stays
 check-format: ; @$(BIN)/ruff format --check .
 check-lint: ; @$(BIN)/ruff check .
 check-types: ; @$(BIN)/mypy $(CODE)
-check-imports: ; @$(BIN)/lint-imports
+check-imports: ; @$(BIN)/lint-imports --no-logo
 check-dependencies: ; @$(BIN)/deptry .
 check-hosts: ; @scripts/no-hosts
 
