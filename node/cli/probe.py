@@ -1,11 +1,13 @@
-"""Asking a node over HTTP: whether it lives, whether it is ready."""
+"""Whether a port is free, and what the node on it says over HTTP."""
 
 import asyncio
 import contextlib
+import re
+import socket
 
 import msgspec
 
-_MOST = 65_536
+_MOST = 1 << 20  # bytes of an answer
 _LIMIT_S = 2.0
 
 
@@ -27,6 +29,19 @@ def url(host: str, port: int) -> str:
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
 
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that holds the port, as a node's will; 0 picks one. Raises `OSError` where it is taken or the host is not ours."""
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    opened = socket.socket(family, kind)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(address)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
 async def get(host: str, port: int, path: str) -> Answer | None:
     """The answer to one GET, or None where nobody gives one within 2 s."""
     with contextlib.suppress(OSError, TimeoutError, ValueError, IndexError):
@@ -46,3 +61,9 @@ async def _get(host: str, port: int, path: str) -> Answer:
         return Answer(int(head.split(b" ", 2)[1]), body)
     finally:
         writer.close()
+
+
+def node_of(answer: Answer) -> str | None:
+    """The id of the node whose `/metrics` this is; None for what is no node's."""
+    found = re.search(rb'^tidegate_build_info\{[^}]*node="([^"]*)"', answer.body, re.MULTILINE)
+    return found[1].decode(errors="replace") if found is not None else None

@@ -13,3 +13,8 @@ def complain(line: str) -> None:
     """One line on stderr."""
     sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 event`, `2 events`."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

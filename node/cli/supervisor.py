@@ -19,6 +19,7 @@ GRACE_S = 5.0  # beyond the drain, before a node that does not end is killed
 _ASK_EVERY_S = 0.1
 _TELL_EVERY_S = 5.0  # what a node waits for that is not ready
 _LONGEST_LINE = 65_536
+_LISTENING = b"tidegate node "  # the line that a node prints once it has its port
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,10 +106,11 @@ class Supervisor:
         self._processes[plan.id] = process
         if self._stopping.is_set():
             _signal(process, signal.SIGTERM)
-        watching = asyncio.create_task(self._watch_ready(plan))
+        listening = asyncio.Event()
+        watching = asyncio.create_task(self._watch_ready(plan, listening))
         try:
             assert process.stdout is not None
-            await self._pass_lines(plan, process.stdout)
+            await self._pass_lines(plan, process.stdout, listening)
             return await process.wait()
         finally:
             _signal(process, signal.SIGKILL)  # only after a fault of our own does it still run
@@ -116,21 +118,24 @@ class Supervisor:
             with contextlib.suppress(asyncio.CancelledError):
                 await watching
 
-    async def _pass_lines(self, plan: Plan, output: asyncio.StreamReader) -> None:
+    async def _pass_lines(self, plan: Plan, output: asyncio.StreamReader, listening: asyncio.Event) -> None:
         rest = b""
         while chunk := await output.read(_LONGEST_LINE):
             *lines, rest = (rest + chunk).split(b"\n")
             if len(rest) > _LONGEST_LINE:
                 lines, rest = [*lines, rest], b""
             for line in lines:
+                if line.startswith(_LISTENING):
+                    listening.set()
                 self._say(plan.id, line.decode(errors="replace"))
         if rest:
             self._say(plan.id, rest.decode(errors="replace"))
 
-    async def _watch_ready(self, plan: Plan) -> None:
+    async def _watch_ready(self, plan: Plan, listening: asyncio.Event) -> None:
         """Return when the node is ready; meanwhile tell now and then what it waits for."""
-        told = time.monotonic()
         self._not_ready.add(plan.id)
+        await listening.wait()  # asking earlier might take its own port for the asking
+        told = time.monotonic()
         while (answer := await probe.get(plan.host, plan.port, "/readyz")) is None or answer.status != 200:
             if time.monotonic() - told > _TELL_EVERY_S:
                 told = time.monotonic()

@@ -6,7 +6,6 @@ import fcntl
 import itertools
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from broker.address import Address, AmqpAddress, MemoryAddress, SqliteAddress
 from node.cli import probe
 from node.cli.dev_secret import make_dev_secret
 from node.cli.flags import Command, Takes
-from node.cli.screen import complain
+from node.cli.screen import complain, counted
 from node.cli.supervisor import Plan, Supervisor
 from node.config import ConfigurationError, Settings, load
 from node.config_values import whole
@@ -82,25 +81,12 @@ def _ports(host: str, first: int, nodes: int) -> list[int]:
         ports, taken = [], []
         for port in range(first, first + nodes) if first else [0] * nodes:
             try:
-                ports.append(opened.enter_context(_bound(host, port)).getsockname()[1])
+                ports.append(opened.enter_context(probe.bound(host, port)).getsockname()[1])
             except OSError as error:
                 taken.append(f"port {port} on {host} cannot be had ({error.strerror})")
     if taken:
         raise _Refused(f"{', '.join(taken)}; nothing was started. Other ports: --port N; free ones: --port 0")
     return ports
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    opened = socket.socket(family, kind)
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        opened.bind(address)
-        opened.listen(1)  # with SO_REUSEADDR only this notices another listener on Linux
-    except OSError:
-        opened.close()
-        raise
-    return opened
 
 
 def _plans(settings: Settings, ports: list[int]) -> list[Plan]:
@@ -170,7 +156,7 @@ async def _run(settings: Settings, plans: list[Plan]) -> int:
     screen.gone = supervisor.stop
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
-    screen.say("", f"starting {len(plans)} node{'s' if len(plans) > 1 else ''} on {settings.log}")
+    screen.say("", f"starting {counted(len(plans), 'node')} on {settings.log}")
     code = await supervisor.run()
     screen.say("", "stopped")
     return code

@@ -1,0 +1,151 @@
+"""`tidegate doctor`: checks what a node needs before it starts, and what it has while it runs; one line each."""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from node.auth.keys import HMAC_ALGORITHMS
+from node.cli import clock, probe
+from node.cli.dev_secret import dev_secret_file
+from node.cli.doctor_log import Finding, examine_log, fail, fine, warn
+from node.cli.flags import Command
+from node.config import ConfigurationError, Settings
+
+_WEB = Path(__file__).parents[1] / "edge" / "web"
+_FEW_BYTES, _TOO_FEW_BYTES = 1 << 30, 64 << 20  # free space: a read model of a million events takes some hundred MiB
+_FEW_CHARACTERS = 8  # different ones in a secret; base64 of 32 random bytes has about 26
+_LOCAL = ("127.0.0.1", "::1", "localhost")
+_STYLES = {"ok": "green", "warn": "yellow", "FAIL": "bold red"}
+
+
+def doctor(settings: Settings | ConfigurationError) -> int:
+    """Check configuration, keys, clock, data, log, read model, port and page of one node; one line each, exit 1 if any fails.
+
+    Nothing is changed: the log is opened and its lock taken for a moment, but nothing is appended.
+    """
+    return asyncio.run(_examine(settings))
+
+
+async def _examine(settings: Settings | ConfigurationError) -> int:
+    console = Console(soft_wrap=True)
+    failed = False
+    async for finding in _findings(settings):
+        failed |= finding.level == "FAIL"
+        console.print(Text(f"{finding.level:<5}", style=_STYLES[finding.level]) + Text(f"{finding.subject:<14} {finding.text}"))
+    return 1 if failed else 0
+
+
+async def _findings(settings: Settings | ConfigurationError) -> AsyncIterator[Finding]:
+    if isinstance(settings, ConfigurationError):
+        for problem in settings.problems:
+            yield fail("configuration", problem)
+        return
+    yield _configuration(settings)
+    for finding in (*_keys(settings), *_clock(settings), _data(settings)):
+        yield finding
+    async for finding in examine_log(settings):
+        yield finding
+    yield await _port(settings)
+    yield _page()
+
+
+def _configuration(settings: Settings) -> Finding:
+    usual = Settings().shown()
+    own = [f"{name}={value}" for name, value in settings.shown().items() if value != usual[name]]
+    return fine("configuration", f"node {settings.node_id}; set: {', '.join(own) or 'nothing, all defaults'}")
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    others = [name for name in ("jwt_public_key_file", "jwks_url", "oidc_issuer") if getattr(settings, name)]
+    file = dev_secret_file(settings.data)
+    if not settings.jwt_secret and not others:
+        if file.exists():
+            yield fine("keys", f"none configured; `tidegate up` uses its own in {file}")
+        else:
+            yield fail(
+                "keys", "TIDEGATE_JWT_SECRET: takes a key to verify tokens with, got nothing (`tidegate up` makes its own)"
+            )
+        return
+    algorithms = ", ".join(sorted(settings.algorithms))
+    if settings.jwt_secret and not settings.algorithms & HMAC_ALGORITHMS:
+        yield fail("keys", f"a secret is configured, but TIDEGATE_JWT_ALGORITHMS ({algorithms}) has none that takes a secret")
+    sizes = [f"{f'kid {kid}, ' if kid else ''}{len(secret.encode())} bytes" for kid, secret in settings.jwt_secret.items()]
+    yield fine("keys", f"{algorithms}; " + "; ".join([*(f"secret of {size}" for size in sizes), *others]))
+    if any(len(set(secret)) < _FEW_CHARACTERS for secret in settings.jwt_secret.values()):
+        yield warn(
+            "keys", "a secret consists of a few characters over and over: it can be guessed; `openssl rand -base64 48` makes one"
+        )
+    if settings.dev_issuer and settings.host not in _LOCAL:
+        yield warn("keys", f"the dev issuer is on: whoever reaches {settings.host} can sign in under any name")
+
+
+def _clock(settings: Settings) -> Iterable[Finding]:
+    newest = clock.newest_change(settings)
+    if newest is not None and newest.ahead_s > clock.MOST_AHEAD_S:
+        yield fail(
+            "clock", f"{newest.path} was changed {newest.ahead_s:.0f} s in the future: this clock is behind, or was set back"
+        )
+        return
+    told = f"{clock.now()}, " + ("not before the last change of the log" if newest is not None else "no log to compare it with")
+    match clock.synchronised():
+        case True:
+            yield fine("clock", f"{told}; the kernel says it is kept by NTP")
+        case False:
+            yield warn("clock", f"{told}; the kernel says nobody keeps it: tokens end by it")
+        case None:
+            yield fine("clock", f"{told}; whether anybody keeps it cannot be asked here")
+
+
+def _data(settings: Settings) -> Finding:
+    folder = settings.data
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if folder.exists():
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b"tidegate")
+        except OSError as error:
+            return fail("data", f"{folder} cannot be written: {error.strerror}")
+    elif not os.access(nearest, os.W_OK | os.X_OK):
+        return fail("data", f"{folder} is not there, and cannot be made in {nearest}")
+    free = shutil.disk_usage(nearest).free
+    text = f"{folder} {'can be written' if folder.exists() else 'will be made'}, {free / (1 << 30):.1f} GiB free"
+    return fail("data", text) if free < _TOO_FEW_BYTES else warn("data", text) if free < _FEW_BYTES else fine("data", text)
+
+
+async def _port(settings: Settings) -> Finding:
+    where = f"{settings.host}:{settings.port}"
+    if settings.port == 0:
+        return fine("port", "picked at the start")
+    try:
+        probe.bound(settings.host, settings.port).close()
+    except OSError as error:
+        answer = await probe.get(settings.host, settings.port, "/metrics")
+        found = None if answer is None else probe.node_of(answer)
+        if found is None:
+            return fail("port", f"{where} cannot be had: {error.strerror}")
+        if found != settings.node_id:
+            return fail("port", f"node {found} serves on {where}, not {settings.node_id}")
+        ready = await probe.get(settings.host, settings.port, "/readyz")
+        why = "" if ready is None else " ".join(ready.body.decode(errors="replace").split())
+        if ready is None or ready.status != 200:
+            return warn("port", f"node {found} serves on {where}, and is not ready: {why or 'no answer'}")
+        return fine("port", f"node {found} serves on {where}, and is ready")
+    return fine("port", f"{where} is free")
+
+
+def _page() -> Finding:
+    missing = [name for name in ("index.html", "tidegate.js") if not (_WEB / name).is_file()]
+    if missing:
+        return fail("page", f"{', '.join(missing)} missing in {_WEB}: this installation is not whole")
+    if not any((_WEB / "vendor").glob("**/*.js")):
+        return warn("page", "its libraries are not here: with Node.js and npm installed, `make page` brings them")
+    return fine("page", "its files are here")
+
+
+COMMAND = Command(run=doctor, settings=("node_id", "host", "port", "log", "partitions", "data"), judged=False)

@@ -1,0 +1,27 @@
+"""The event log as the commands open it: to read, never to make or to write it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from broker.address import AmqpAddress, MemoryAddress, SqliteAddress
+from broker.log import Log, LogUnavailable
+from broker.sqlite import open_sqlite
+from node.config import Settings
+
+
+@asynccontextmanager
+async def open_log(settings: Settings) -> AsyncIterator[Log]:
+    """The configured log. Raises `LogUnavailable` where there is none yet, or it cannot be opened from here."""
+    match settings.log:
+        case SqliteAddress(path):
+            async with open_sqlite(path, partitions=None, name="cli", create=False) as broker:
+                yield broker.log
+        case MemoryAddress():
+            raise LogUnavailable("a log in memory can be read by its own node alone")
+        case AmqpAddress():
+            raise LogUnavailable(f"{settings.log} is not supported yet")
+
+
+def room_partitions(log: Log) -> int:
+    """How many of the log's partitions are for rooms; the one behind them is for the life of sessions."""
+    return log.partitions - 1

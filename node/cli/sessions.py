@@ -1,0 +1,68 @@
+"""`tidegate sessions`: who is or was connected, where, on which token."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from node.cli.flags import Command, Takes
+from node.cli.moments import TIME, Moment, written_locally
+from node.cli.read_model import lag, model_of, open_log_if_there
+from node.cli.screen import complain, counted
+from node.config import Settings
+from node.core.view import Session
+from node.flow import offline
+
+
+def sessions(
+    settings: Settings,
+    at: Annotated[Moment | None, Takes(meaning=f"the moment: {TIME.takes} (default: now)", shown="TIME", kind=TIME)] = None,
+    json: Annotated[bool, Takes(meaning="JSON, one session a line, on a terminal too")] = False,
+) -> int:
+    """List who was connected at a moment, where, and on which token: a table on a terminal, else JSON, one session a line.
+
+    It is read from the read model of --node-id, which has the sessions of the whole cluster as far as its node has followed the log.
+    """
+    moment = at.ms if at is not None else int(time.time() * 1000)
+    try:
+        found = offline.sessions(model_of(settings), moment)
+        behind = asyncio.run(_behind(settings))
+    except offline.SnapshotError as error:
+        complain(f"cannot list sessions: {error}")
+        return 1
+    if behind > 0:
+        complain(f"the read model of {settings.node_id} is {counted(behind, 'event')} behind the log")
+    if json or not sys.stdout.isatty():
+        sys.stdout.buffer.write(b"".join(msgspec.json.encode(session) + b"\n" for session in found))
+        sys.stdout.buffer.flush()
+    else:
+        _draw(found, moment)
+    return 0
+
+
+async def _behind(settings: Settings) -> int:
+    async with open_log_if_there(settings) as log:
+        return sum((await lag(model_of(settings), log)).values()) if log is not None else 0
+
+
+def _draw(found: Sequence[Session], moment: int) -> None:
+    title = f"{counted(len(found), 'session')} at {written_locally(moment)}"
+    table = Table(
+        "user", "node", "namespace", "transport", "opened", "token ends", "renewed", "token (jti)", "session", title=title
+    )
+    for one in found:
+        cells = (
+            *(one.user, one.node, one.namespace, one.transport, written_locally(one.opened_at), written_locally(one.expires_at)),
+            *(str(one.renewals), one.jti or "", one.session),
+        )
+        table.add_row(*(Text(cell) for cell in cells))  # a user's name is no markup
+    Console().print(table)
+
+
+COMMAND = Command(run=sessions, settings=("node_id", "log", "data"))
