@@ -122,4 +122,5 @@ async def _read_model(settings: Settings, log: Log) -> Finding:
         return fail("read model", f"{model} has more of partition {ahead[0]} than the log: the log was truncated or replaced")
     used = f"node {settings.node_id} runs on it" if in_use(model) else "no node runs on it"
     total = sum(behind.values())
-    return fine("read model", f"{model} is {f'{counted(total, "event")} behind' if total else 'level with'} the log; {used}")
+    place = f"{counted(total, 'event')} behind" if total else "level with"
+    return fine("read model", f"{model} is {place} the log; {used}")
