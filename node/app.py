@@ -28,7 +28,7 @@ from node.auth.tokens import Policy, sign
 from node.config import ConfigurationError, Settings
 from node.core.effects import Applied, Effect, Lost
 from node.core.errors import Refused
-from node.core.events import ControlEvent, Event, NodeStarted, TokensRevoked
+from node.core.events import ControlEvent, Event, NodeStarted
 from node.edge.admin import Admin, AdminFace
 from node.edge.fanout import Fanout
 from node.edge.gateway import Gateway
@@ -115,6 +115,16 @@ class Node:
         self._quota = Quota(rate=settings.limits.commands_per_second, burst=settings.limits.commands_burst)
         self._origins = Origins(settings.origins, settings.peers)
         self._judge = _judge(settings, store)
+        self._admin = Admin(
+            AdminFace(
+                clock=clock,
+                new_id=self._new_id,
+                withdraw=self._withdraw,
+                sessions=store.sessions,
+                drain=self.presence.ask_to_drain,
+                stats=self.status.cluster,
+            )
+        )
         self.gateway = self.status.gateway = self._gateway()
         self.status.presence = self.presence
         self.metrics.watch(self.status.gauges)
@@ -185,10 +195,6 @@ class Node:
 
     # What others ask of the node
 
-    async def _revoke(self, *, user: str | None, jti: str | None, session: str | None, before: int, by: str) -> Refused | None:
-        event = TokensRevoked(id=self._new_id(), at=clock(), by=by, before=before, user=user, jti=jti, session=session)
-        return await self._withdraw(event)
-
     async def _withdraw(self, event: ControlEvent) -> Refused | None:
         outcome = await self.committer.withdraw(event)
         return outcome if isinstance(outcome, Refused) else None
@@ -214,15 +220,6 @@ class Node:
     def _gateway(self) -> Gateway:
         settings = self._settings
 
-        admin = AdminFace(
-            clock=clock,
-            new_id=self._new_id,
-            withdraw=self._withdraw,
-            sessions=self._store.sessions,
-            drain=self.presence.ask_to_drain,
-            stats=self.status.cluster,
-        )
-
         def fanout_of(gateway: Gateway) -> Fanout:
             return Fanout(clock=clock, metrics=self.metrics, end=gateway.end, sessions_changed=self.presence.sessions_changed)
 
@@ -230,7 +227,7 @@ class Node:
             node=settings.node_id,
             chat=self.chat,
             judge=self._judge,
-            admin=Admin(admin),
+            admin=self._admin,
             quota=self._quota,
             fanout_of=fanout_of,
             metrics=self.metrics,
@@ -256,7 +253,6 @@ class Node:
             version=VERSION,
             peers=settings.peers,
             payload_bytes=settings.limits.payload_bytes,
-            clock=clock,
             ready=self.status.refusing,
             not_ready=self.status.not_ready,
             origin_allowed=lambda origin, host, _: self._origins.allowed(origin, host),
@@ -264,7 +260,7 @@ class Node:
             take_quota=lambda user: self._quota.take(user, clock()),
             submit=self.chat.submit,
             answer=self.chat.answer,
-            withdraw=self._revoke,
+            revoke=lambda body, principal: self._admin.carry_out("revoke", [body], principal),
             cluster=self.status.cluster,
             expose=self.metrics.expose,
             dev_issuer=self._issue if settings.dev_issuer else None,

@@ -6,7 +6,7 @@ Tokens come in `Authorization: Bearer` and nowhere else: a cookie would make eve
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -16,25 +16,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from node.auth.denied import Denied
+from node.auth.denied import DenialCode, Denied
 from node.auth.sources import find_token
-from node.core.commands import Command, History, Query, SendMessage, Seq, UserName
+from node.core.commands import Command, History, Query, SendMessage, UserName
 from node.core.effects import Applied
 from node.core.errors import Code, Refused
 from node.core.identity import Principal
 from node.edge import wire
 from node.edge.http_headers import AnswerHeaders
 from node.edge.pages import Pages, not_found
-
-_T = TypeVar("_T", bound=msgspec.Struct)
-
-
-class Withdraw(Protocol):
-    """Puts a withdrawal of tokens into the log: of exactly one of `user`, `jti`, `session`; `before` in ms; `by` who asked."""
-
-    async def __call__(
-        self, *, user: str | None, jti: str | None, session: str | None, before: int, by: str
-    ) -> Refused | None: ...
 
 
 class HttpFace(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +34,6 @@ class HttpFace(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     peers: tuple[str, ...]  # public URLs of all nodes
     payload_bytes: int  # of a request's body, at most
-    clock: Callable[[], int]  # ms
     ready: Callable[[], str | None]  # why the API answers nobody now (the gateway's own reason); None while it does
     not_ready: Callable[[], dict[str, str]]  # for /readyz: what is not ready, with words; empty when all is
     origin_allowed: Callable[[str, str, str], bool]  # (origin, host, scheme)
@@ -52,7 +41,7 @@ class HttpFace(msgspec.Struct, frozen=True, kw_only=True):
     take_quota: Callable[[str], int]  # (user): 0, or the ms after which to try again
     submit: Callable[[Command, Principal], Awaitable[Applied | Refused]]
     answer: Callable[[Query, Principal], Awaitable[dict[str, Any] | Refused]]
-    withdraw: Withdraw
+    revoke: Callable[[dict[str, Any], Principal], Awaitable[dict[str, Any] | Refused]]  # the command of `/admin`
     cluster: Callable[[], dict[str, Any]]
     expose: Callable[[str], tuple[bytes, str]]  # (Accept header): the metrics and their content type
     dev_issuer: Callable[[str, float, str | None], tuple[str, int]] | None = None  # (user, ttl_s, scope): token, expires_at
@@ -108,17 +97,14 @@ class _Resource:
         await response(scope, receive, send)
 
 
-class _Revocation(msgspec.Struct, frozen=True, kw_only=True):
-    user: UserName | None = None
-    jti: Annotated[str, msgspec.Meta(min_length=1, max_length=8_192)] | None = None
-    session: Annotated[str, msgspec.Meta(min_length=1, max_length=128)] | None = None
-    before: Seq | None = None
-
-
 class _DevToken(msgspec.Struct, frozen=True, kw_only=True):
     user: UserName
     ttl: Annotated[float, msgspec.Meta(ge=1, le=86_400)] | None = None
     scope: Annotated[str, msgspec.Meta(max_length=1_000)] | None = None
+
+
+#: What the node itself would refuse of a token that it has just made, and the field that is the reason.
+_UNFIT: dict[DenialCode, str] = {"token_malformed": "user", "token_too_large": "scope", "token_ttl_too_long": "ttl"}
 
 
 class _Api:
@@ -151,12 +137,16 @@ class _Api:
     async def dev_token(self, request: Request) -> Response:
         issue = self._face.dev_issuer
         assert issue is not None  # or there is no such route
-        asked = await self._asked(request, _DevToken)
-        if isinstance(asked, Response):
-            return asked
-        if not asked.user.strip() or any(ord(char) < 32 or 0xD800 <= ord(char) < 0xE000 for char in asked.user):
-            return refused(Refused("bad_request", "user is blank, or has a character that is not text", "user"))
+        body = await self._body(request)
+        if isinstance(body, Response):
+            return body
+        asked = wire.decode_arguments("token", [body], {"token": _DevToken})
+        if isinstance(asked, Refused):
+            return refused(asked)
         token, expires_at = issue(asked.user, self.DEV_TTL_S if asked.ttl is None else asked.ttl, asked.scope)
+        denial = self._face.judge(token, "chat")
+        if isinstance(denial, Denied) and denial.code in _UNFIT:
+            return refused(Refused("bad_request", f"no good token can be made of this: {denial.message}", _UNFIT[denial.code]))
         return _json({"token": token, "expires_at": expires_at})
 
     async def post_message(self, request: Request) -> Response:
@@ -193,16 +183,11 @@ class _Api:
         principal = self._caller(request, "admin")
         if isinstance(principal, Response):
             return principal
-        asked = await self._asked(request, _Revocation)
-        if isinstance(asked, Response):
-            return asked
-        if sum(one is not None for one in (asked.user, asked.jti, asked.session)) != 1:
-            return refused(Refused("bad_request", "exactly one of user, jti and session is revoked"))
-        before = self._face.clock() if asked.before is None else asked.before
-        failed = await self._face.withdraw(
-            user=asked.user, jti=asked.jti, session=asked.session, before=before, by=principal.user
-        )
-        return _json({"ok": True, "before": before}) if failed is None else refused(failed)
+        body = await self._body(request)
+        if isinstance(body, Response):
+            return body
+        outcome = await self._face.revoke(body, principal)
+        return refused(outcome) if isinstance(outcome, Refused) else _json({"ok": True, **outcome})
 
     async def cluster(self, request: Request) -> Response:
         principal = self._caller(request, "admin")
@@ -224,10 +209,6 @@ class _Api:
         if wait_ms:
             return refused(Refused("rate_limited", "too many commands", retry_after=wait_ms))
         return principal
-
-    async def _asked(self, request: Request, kind: type[_T]) -> _T | Response:
-        body = await self._body(request)
-        return body if isinstance(body, Response) else _convert(body, kind)
 
     async def _body(self, request: Request) -> dict[str, Any] | Response:
         """The request's JSON object, or the answer to what is none."""
@@ -269,20 +250,6 @@ def _numbers(request: Request, *names: str) -> dict[str, int] | Refused:
         if values:
             found[name] = int(values[0])
     return found
-
-
-def _convert(body: dict[str, Any], kind: type[_T]) -> _T | Response:
-    """The struct of a body's fields, or the answer that names the first one at fault. Unknown fields are let be."""
-    for field in msgspec.structs.fields(kind):
-        name = field.encode_name
-        try:
-            if name in body:
-                msgspec.convert(body[name], field.type)
-            elif field.required:
-                return refused(Refused("bad_request", f"{name} is required", name))
-        except msgspec.ValidationError as error:
-            return refused(Refused("bad_request", str(error), name))
-    return msgspec.convert(body, kind)
 
 
 _STATUS: dict[Code, int] = {
