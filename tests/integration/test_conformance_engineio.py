@@ -27,7 +27,7 @@ WS_PATH = "/socket.io/?EIO=4&transport=websocket"
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     """A node with quick heartbeats."""
     settings = {"ping_interval_seconds": str(INTERVAL_S), "ping_timeout_seconds": str(TIMEOUT_S)}
-    with Cluster(tmp_path_factory.mktemp("engineio"), count=1, **settings) as cluster:
+    with Cluster(tmp_path_factory.mktemp("engineio"), settings, count=1) as cluster:
         yield cluster[0]
 
 

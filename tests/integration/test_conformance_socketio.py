@@ -20,7 +20,7 @@ BUSY_S = 1.5  # what a machine that is busy with other tests may add
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
     """A node that does not wait long for a CONNECT."""
     settings = {"connect_timeout_seconds": str(CONNECT_TIMEOUT_S)}
-    with Cluster(tmp_path_factory.mktemp("socketio"), count=1, **settings) as cluster:
+    with Cluster(tmp_path_factory.mktemp("socketio"), settings, count=1) as cluster:
         yield cluster[0]
 
 

@@ -73,12 +73,14 @@ class LogProcess:
 
 
 @asynccontextmanager
-async def log_process(path: Path, *, before: Sequence[str] = (), **how: Any) -> AsyncIterator[LogProcess]:
+async def log_process(path: Path, *, before: Sequence[str] = (), how: Message | None = None) -> AsyncIterator[LogProcess]:
     """A child that opens the log at `path`; `before` is a command that ends by running its arguments. It is killed at the end.
+    `how` is: `name`, `partitions`, `create` as for `open_sqlite`; `uid`, to become that user; `wait`, to open only when told anything;
+    or `hold` with `lock` and `begin`, to hold what a torn process may hold instead of opening the log.
 
     Its first line is `{"epoch", "partitions"}` or `{"error", "message"}`.
     """
-    arguments = json.dumps({"path": str(path)} | how)
+    arguments = json.dumps({"path": str(path)} | (how or {}))
     command = [*before, sys.executable, "-m", "tests.support.log_process", arguments]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=ROOT, limit=_LONGEST_LINE)
@@ -90,9 +92,9 @@ async def log_process(path: Path, *, before: Sequence[str] = (), **how: Any) -> 
 
 
 @asynccontextmanager
-async def opened(path: Path, *, before: Sequence[str] = (), **how: Any) -> AsyncIterator[LogProcess]:
+async def opened(path: Path, *, before: Sequence[str] = (), how: Message | None = None) -> AsyncIterator[LogProcess]:
     """A child that has opened the log."""
-    async with log_process(path, before=before, **how) as child:
+    async with log_process(path, before=before, how=how) as child:
         first = await child.hear()
         assert "epoch" in first, first
         yield child
@@ -128,6 +130,16 @@ class Commands:
             for number in numbers:
                 await self._log.append(number % self._log.partitions, f"{name}:{number}".encode())
                 _say({"acked": number})
+
+        self._tasks += [asyncio.create_task(work()) for _ in range(in_flight)]
+        return {}
+
+    async def flood(self, partition: int, in_flight: int) -> Message:
+        """From now on append to one partition as fast as it goes."""
+
+        async def work() -> None:
+            while True:
+                await self._log.append(partition, b"x" * 1000)
 
         self._tasks += [asyncio.create_task(work()) for _ in range(in_flight)]
         return {}
@@ -184,6 +196,7 @@ async def _serve(how: Message) -> None:
         _say({"ready": True})
         sys.stdin.readline()
     if (uid := how.pop("uid", None)) is not None:
+        await asyncio.to_thread(int)  # imports what this needs, which the other user may not be able to read
         os.setuid(uid)
     try:
         options: Message = {"partitions": 3, "name": "child"} | how
@@ -195,7 +208,7 @@ async def _serve(how: Message) -> None:
 
 
 async def _obey(commands: Commands) -> None:
-    reader = asyncio.StreamReader()
+    reader = asyncio.StreamReader(limit=_LONGEST_LINE)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
         command = json.loads(line)

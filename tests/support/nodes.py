@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,7 +15,7 @@ import httpx
 from tests.support.tokens import SECRET
 from tests.support.wait import block_until
 
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 _ANNOUNCED = re.compile(r"listening on (http://127\.0\.0\.1:(\d+))")
 START_S = 20.0  # until a node serves, on a machine that is busy with other tests
 STOP_S = 15.0
@@ -24,7 +24,7 @@ STOP_S = 15.0
 class NodeProcess:
     """One `tidegate node` process on a log that other nodes may share. It keeps its port when it is started again."""
 
-    def __init__(self, id: str, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(self, id: str, folder: Path, settings: Mapping[str, str]) -> None:
         self.id, self.folder = id, folder
         self._settings = settings
         self._port = 0
@@ -61,7 +61,7 @@ class NodeProcess:
             "jwt_secret": SECRET,
             "log_format": "json",
         }
-        return clean | {f"TIDEGATE_{name.upper()}": value for name, value in (own | self._settings).items()}
+        return clean | {f"TIDEGATE_{name.upper()}": value for name, value in (own | dict(self._settings)).items()}
 
     def start(self) -> None:
         """Start the process; returns at once."""
@@ -70,7 +70,7 @@ class NodeProcess:
         self._expected_end = False
         command = [sys.executable, "-m", "node", "node"]
         with self._file("out").open("wb") as out, self._file("err").open("wb") as err:
-            self._process = subprocess.Popen(command, cwd=_ROOT, env=self.environment, stdout=out, stderr=err)
+            self._process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out, stderr=err)
 
     def wait_ready(self) -> None:
         """Block until it has announced its URL and `/readyz` says 200."""
@@ -146,9 +146,9 @@ class Cluster:
     As a context manager it ends its processes, and then fails if one ended by itself or logged an exception.
     """
 
-    def __init__(self, folder: Path, *, count: int = 3, **settings: str) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, *, count: int = 3) -> None:
         self.folder = folder
-        self.nodes = [NodeProcess(f"n{number}", folder, settings) for number in range(1, count + 1)]
+        self.nodes = [NodeProcess(f"n{number}", folder, settings or {}) for number in range(1, count + 1)]
 
     def __iter__(self) -> Iterator[NodeProcess]:
         return iter(self.nodes)

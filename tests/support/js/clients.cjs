@@ -29,10 +29,12 @@ class Client {
     this.welcomed = false;
     this.expiresAt = 0;
     this.socket = io(urls[0], { forceNew: true, ...options, auth: (give) => this.auth(give) });
-    this.socket.on("connect", () => {
-      tell("connect", this.name, { url: this.urls[this.url], transport: this.socket.io.engine.transport.name });
-      this.socket.io.engine.on("upgrade", (transport) => tell("upgrade", this.name, { transport: transport.name }));
-    });
+    this.socket.on("connect", () =>
+      tell("connect", this.name, { url: this.urls[this.url], transport: this.socket.io.engine.transport.name }),
+    );
+    this.socket.io.on("open", () =>
+      this.socket.io.engine.on("upgrade", (transport) => tell("upgrade", this.name, { transport: transport.name })),
+    );
     this.socket.on("disconnect", (reason) => {
       this.welcomed = false;
       this.paging.clear();

@@ -1,0 +1,33 @@
+"""Running `tidegate` as its users do: a process of its own, with nothing of this one's settings."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+_LIMIT_S = 60.0
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This process's environment with `settings` (`jwt_secret="…"`) as the only ones of Tidegate."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
+    return clean | {"PYTHONPATH": str(ROOT)} | {f"TIDEGATE_{name.upper()}": value for name, value in settings.items()}
+
+
+def command(*arguments: object) -> list[str]:
+    """The command line of `tidegate` with these arguments."""
+    return [sys.executable, "-m", "node", *(str(argument) for argument in arguments)]
+
+
+def tidegate(*arguments: object, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run `tidegate` in `folder` to its end."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=_LIMIT_S,
+        check=False,
+    )
