@@ -1,0 +1,100 @@
+/** The middle of the page: the open room. */
+
+import { Composer } from "./composer.js";
+import { classes, html, useEffect, useState } from "./html.js";
+import { IconButton } from "./icons.js";
+import { Log } from "./log.js";
+import { Logo } from "./logo.js";
+import { people, plural } from "./words.js";
+
+export function Conversation({ chat, side, onSide }) {
+  const { room } = chat;
+  return html`
+    <main class="conversation" aria-label=${room ? room.titleFor(chat.me) : "No room"}>
+      ${room ? html`<${Header} chat=${chat} room=${room} side=${side} onSide=${onSide} />` : null}
+      <${Strip} chat=${chat} />
+      ${room ? html`<${Body} key=${room.name} chat=${chat} room=${room} />` : html`<${Empty} chat=${chat} />`}
+    </main>
+  `;
+}
+
+function Header({ chat, room, side, onSide }) {
+  const online = (room.members ?? []).filter((member) => member.online).length;
+  const toggle = (pane) => onSide(side === pane ? null : pane);
+  const leave = () => confirm(`Leave ${room.titleFor(chat.me)}?`) && chat.leave(room.name);
+  return html`
+    <header class="room-head">
+      <span class="phone-only"><${IconButton} icon="back" label="All rooms" onClick=${() => chat.leavePane()} /></span>
+      <div class="room-head-words">
+        <h1>${room.kind === "public" ? html`<span class="muted" aria-hidden="true"># </span>` : ""}${room.titleFor(chat.me)}</h1>
+        <p class="muted">${room.members === null ? " " : `${plural(room.members.length, "member")}, ${online} online`}</p>
+      </div>
+      <${IconButton} icon="search" label="Search in this room" aria-pressed=${side === "search-room"} onClick=${() => toggle("search-room")} />
+      <${IconButton} icon="people" label="People" aria-pressed=${side === "people"} onClick=${() => toggle("people")} />
+      ${room.kind !== "direct" && html`<${IconButton} icon="leave" label="Leave this room" onClick=${leave} />`}
+    </header>
+  `;
+}
+
+/** What the connection is doing; gone when all is well. */
+function Strip({ chat }) {
+  const { strip } = chat.journal;
+  const [, tick] = useState(0);
+  useEffect(() => {
+    if (strip === null) return undefined;
+    const timer = setInterval(() => tick((count) => count + 1), 200);
+    return () => clearInterval(timer);
+  }, [strip]);
+  const over = strip?.fades && Date.now() - strip.at > 8_000;
+  if (strip === null || over) return html`<div class="strip" hidden></div>`;
+  const left = strip.until === null ? 0 : Math.max(0, strip.until - Date.now());
+  const waiting = chat.link.state === "reconnecting" && left > 0;
+  const trying = !waiting && ["connecting", "reconnecting"].includes(chat.link.state);
+  return html`
+    <div class=${classes("strip", `strip-${strip.tone}`)} data-test="strip">
+      <span>${strip.text}${waiting ? ` in ${(left / 1_000).toFixed(1)} s` : trying ? " now…" : ""}</span>
+      ${waiting && left > 1_500 && html`<button type="button" class="link" onClick=${() => chat.tide.retry()}>Now</button>`}
+      ${chat.link.state === "refused" && html`<button type="button" class="link" onClick=${() => chat.tide.retry()}>Try again</button>`}
+    </div>
+  `;
+}
+
+function Body({ chat, room }) {
+  const [task, setTask] = useState(null);
+  const write = () => document.getElementById("message")?.focus();
+  const choose = (next) => {
+    setTask(next);
+    if (next === null) write();
+  };
+  useEffect(() => {
+    if (matchMedia("(hover: hover)").matches) write(); // on a phone, the keyboard would cover what one came to read
+  }, []);
+  return html`
+    <${Log} chat=${chat} room=${room} onTask=${setTask} onWrite=${write} />
+    <${Typing} room=${room} />
+    <${Composer} chat=${chat} room=${room} task=${task} onTask=${choose} />
+  `;
+}
+
+function Typing({ room }) {
+  const [, tick] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => room.typing.size > 0 && tick((count) => count + 1), 1_000);
+    return () => clearInterval(timer);
+  }, [room]);
+  const users = room.typers(Date.now());
+  return html`
+    <p class="typing" data-test="typing">
+      ${users.length > 0 && html`<span class="typing-dots" aria-hidden="true"><i></i><i></i><i></i></span>${people(users)} ${users.length === 1 ? "is" : "are"} typing`}
+    </p>
+  `;
+}
+
+function Empty({ chat }) {
+  return html`
+    <div class="nothing">
+      <${Logo} />
+      <p>${chat.rooms.size > 0 ? "Choose a room." : "Join a room, or create the first one."}</p>
+    </div>
+  `;
+}

@@ -1,0 +1,58 @@
+/** Where this tab's tokens come from: the dev issuer, by name, or a token that someone pasted. */
+
+const KEY = "tidegate.credentials"; // of this tab: two tabs may be two people
+
+export class Credentials {
+  #token = null; // {value, expires_at}: the last of the dev issuer's
+
+  /** @param {{user?: string, ttl?: number, token?: string, urls: string[]}} given */
+  constructor({ user, ttl, token, urls }) {
+    Object.assign(this, { user, ttl, token, urls });
+  }
+
+  /** What this tab had before it was reloaded, or null. */
+  static kept(urls) {
+    const kept = sessionStorage.getItem(KEY);
+    return kept === null ? null : new Credentials({ ...JSON.parse(kept), urls });
+  }
+
+  keep() {
+    const { user, ttl, token } = this;
+    sessionStorage.setItem(KEY, JSON.stringify({ user, ttl, token }));
+  }
+
+  static forget() {
+    sessionStorage.removeItem(KEY);
+  }
+
+  /** As tidegate.js wants it. */
+  getToken = async ({ reason, url }) => {
+    if (this.token !== undefined) return reason === "connect" || reason === "reconnect" ? this.token : null;
+    const kept = this.#token;
+    const fresh = reason === "expired" || reason === "renewal";
+    if (!fresh && kept !== null && kept.expires_at - Date.now() > 5_000) return kept.value;
+    this.#token = await this.#issue(url);
+    return this.#token.value;
+  };
+
+  /** A token from the first node that answers. */
+  async #issue(url) {
+    let failure;
+    for (const node of [url, ...this.urls.filter((other) => other !== url)]) {
+      try {
+        const response = await fetch(new URL("/dev/token", node), {
+          method: "POST",
+          headers: { "Content-Type": "application/json" },
+          body: JSON.stringify({ user: this.user, ttl: this.ttl }),
+          signal: AbortSignal.timeout(4_000),
+        });
+        const answer = await response.json();
+        if (response.ok) return { value: answer.token, expires_at: answer.expires_at };
+        failure = new Error(answer.error?.message ?? `the issuer answered ${response.status}`);
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+}
