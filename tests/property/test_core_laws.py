@@ -27,6 +27,7 @@ from node.core.errors import Refused
 from node.core.events import (
     Event,
     MemberJoined,
+    MemberLeft,
     MessagePosted,
     RoomCreated,
     RoomEvent,
