@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from broker.log import Log, LogDiverged, LogUnavailable, Position, Record
-from node.core.apply import apply
+from node.core.apply import apply, idempotency_key
 from node.core.effects import Applied, Effect, Lost
 from node.core.events import Event, decode
 from node.flow.store import Store
@@ -93,23 +93,31 @@ class Projector:
 
     async def _apply(self, partition: int, batch: Sequence[Record], end: Position) -> None:
         for start in range(0, len(batch), SLICE):
-            for record in batch[start : start + SLICE]:
-                self._apply_one(record, live=partition not in self._catching_up)
+            some = batch[start : start + SLICE]
+            events = [self._decode(record) for record in some]
+            self._store.expect([key for event in events if event is not None for key in {idempotency_key(event), event.id}])
+            for record, event in zip(some, events, strict=True):
+                self._apply_one(record, event, live=partition not in self._catching_up)
                 if partition in self._catching_up and record.position.offset >= end.offset:
                     self._level(partition)
+            self._store.expect(())
             await self._store.make_room()
             if len(batch) > SLICE:
                 await asyncio.sleep(0)
 
-    def _apply_one(self, record: Record, *, live: bool) -> None:
+    @staticmethod
+    def _decode(record: Record) -> Event | None:
         try:
-            event = decode(record.data)
+            return decode(record.data)
         except msgspec.DecodeError as error:
             _log.error("record skipped: not an event", partition=record.partition, offset=record.position.offset, why=str(error))
-            self._store.advance(record.partition, record.position)
-            return
-        effects = apply(self._store, event)
+            return None
+
+    def _apply_one(self, record: Record, event: Event | None, *, live: bool) -> None:
+        effects = apply(self._store, event) if event is not None else []
         self._store.advance(record.partition, record.position)
+        if event is None:
+            return
         self.applied += 1
         if not live:
             return

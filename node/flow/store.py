@@ -8,7 +8,7 @@ takes away is read from it again.
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -67,6 +67,7 @@ class Store:
         self._search_thread = ThreadPoolExecutor(1, "store-search")
         self._batch, self._writing = Batch(), Batch()
         self._fresh = 0
+        self._expected: dict[str, tuple[int, int] | None] = {}
         self._flushing: asyncio.Future[None] | None = None
         self._closed = False
         self.fault: str | None = None  # why the file cannot be written now
@@ -82,6 +83,14 @@ class Store:
         """The record at `position` has been applied."""
         self._positions[partition] = self._batch.positions[partition] = position
         self._batch.events += 1
+
+    def expect(self, keys: Sequence[str]) -> None:
+        """Look up, at once, the keys that `seen` is about to be asked for; holds until the next call or await."""
+        self._expected = dict.fromkeys(keys)
+        for start in range(0, len(keys), store_sql.MOST_KEYS):
+            some = keys[start : start + store_sql.MOST_KEYS]
+            for key, seq, at in self._reader.execute(store_sql.seen_among(len(some)), some):
+                self._expected[key] = (seq, at)
 
     # Reads of the view
 
@@ -127,6 +136,8 @@ class Store:
 
     def seen(self, key: str) -> tuple[int, int] | None:
         found = self._batch.seen.get(key) or self._writing.seen.get(key)
+        if found is None and key in self._expected:
+            return self._expected[key]
         return found or self._reader.execute("SELECT seq, at FROM seen WHERE key = ?", (key,)).fetchone()
 
     def session(self, session: str) -> Session | None:

@@ -5,6 +5,7 @@ A message stands in `timeline` as it was sent; a row in `changes` says how it re
 """
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -46,6 +47,12 @@ DERIVED = {
 SESSIONS_AT = (
     "SELECT value FROM sessions WHERE opened_at <= :at AND (closed_at IS NULL OR closed_at > :at) ORDER BY opened_at, session"
 )
+MOST_KEYS = 500  # asked for in one statement
+
+
+def seen_among(count: int) -> str:
+    """The statement that reads `key, seq, at` of those of `count` keys that have been seen."""
+    return f"SELECT key, seq, at FROM seen WHERE key IN ({','.join('?' * count)})"  # noqa: S608 - only question marks
 
 
 class Batch:
@@ -99,34 +106,46 @@ def prepare(connection: sqlite3.Connection, epoch: str) -> None:
 
 def write(connection: sqlite3.Connection, batch: Batch) -> None:
     """Write a batch and its positions as one transaction. Raises `sqlite3.Error`, leaving nothing of it."""
-    many = connection.executemany
+    search = sorted(batch.search.items())  # an FTS5 index is flushed at each rowid that is lower than the one before
     connection.execute("BEGIN IMMEDIATE")
     try:
-        many("INSERT OR REPLACE INTO rooms VALUES (?, ?, ?)", ((n, name, value) for n, (name, value) in batch.rooms.items()))
-        many(
-            "INSERT INTO members (number, user, value) VALUES (?, ?, ?)"
-            " ON CONFLICT (number, user) DO UPDATE SET value = excluded.value",
-            ((number, user, value) for (number, user), value in batch.members.items()),
+        put = _Rows(connection)
+        put("INSERT OR REPLACE INTO rooms VALUES", [(number, *row) for number, row in batch.rooms.items()])
+        put(
+            "INSERT INTO members (number, user, value) VALUES",
+            [(*key, value) for key, value in batch.members.items()],
+            "ON CONFLICT (number, user) DO UPDATE SET value = excluded.value",
         )
-        many("INSERT INTO timeline VALUES (?, ?, ?)", ((i, name, payload) for i, (name, payload) in batch.timeline.items()))
-        many("INSERT OR REPLACE INTO changes VALUES (?, ?)", batch.changes.items())
-        many("INSERT INTO seen VALUES (?, ?, ?)", ((key, seq, at) for key, (seq, at) in batch.seen.items()))
-        many("INSERT OR REPLACE INTO sessions VALUES (?, ?, ?, ?)", ((k, *row) for k, row in batch.sessions.items()))
-        many("INSERT OR REPLACE INTO withdrawals VALUES (?, ?)", batch.withdrawals.items())
-        many("INSERT OR REPLACE INTO revoked VALUES (?, ?, ?)", ((*key, at) for key, at in batch.revoked.items()))
-        many(
-            "INSERT INTO search (search, rowid, text) VALUES ('delete', ?, ?)",
-            ((i, old) for i, (old, _) in batch.search.items() if old is not None),
-        )
-        many("INSERT INTO search (rowid, text) VALUES (?, ?)", ((i, new) for i, (_, new) in batch.search.items() if new))
-        many(
-            "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)",
-            ((partition, at.offset, at.checksum) for partition, at in batch.positions.items()),
-        )
+        put("INSERT INTO timeline VALUES", [(key, *row) for key, row in sorted(batch.timeline.items())])
+        put("INSERT OR REPLACE INTO changes VALUES", sorted(batch.changes.items()))
+        put("INSERT INTO seen VALUES", [(key, *row) for key, row in sorted(batch.seen.items())])
+        put("INSERT OR REPLACE INTO sessions VALUES", [(key, *row) for key, row in batch.sessions.items()])
+        put("INSERT OR REPLACE INTO withdrawals VALUES", list(batch.withdrawals.items()))
+        put("INSERT OR REPLACE INTO revoked VALUES", [(*key, at) for key, at in batch.revoked.items()])
+        gone = [("delete", key, old) for key, (old, _) in search if old is not None]
+        put("INSERT INTO search (search, rowid, text) VALUES", gone)
+        put("INSERT INTO search (rowid, text) VALUES", [(key, new) for key, (_, new) in search if new])
+        at = [(partition, position.offset, position.checksum) for partition, position in batch.positions.items()]
+        put("INSERT OR REPLACE INTO positions VALUES", at)
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+class _Rows:
+    """Puts rows into a table, many with one statement: while one runs the other threads do too, unlike between `executemany`'s rows."""
+
+    AT_ONCE = 250
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __call__(self, insert: str, rows: Sequence[tuple[object, ...]], behind: str = "") -> None:
+        for start in range(0, len(rows), self.AT_ONCE):
+            some = rows[start : start + self.AT_ONCE]
+            places = ",".join([f"({','.join('?' * len(some[0]))})"] * len(some))
+            self._connection.execute(f"{insert} {places} {behind}", [value for row in some for value in row])
 
 
 def read_positions(connection: sqlite3.Connection) -> dict[int, Position]:
