@@ -1,16 +1,21 @@
 """`tidegate node`: one node, configured by flags or variables."""
 
 import asyncio
+import errno
 import sys
 from collections.abc import Iterator
+
+import structlog
 
 from broker.log import LogDiverged, LogUnavailable
 from node.cli.flags import Command
 from node.cli.journal import open_journal, without_secrets
-from node.cli.screen import complain
+from node.cli.screen import complain, say
 from node.config import SETTINGS, Settings
 
 _TOLD = (LogUnavailable, LogDiverged, OSError)  # faults of what is around the node, not of the node
+
+_OF_A_PORT = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 
 def node(settings: Settings) -> int:
@@ -22,7 +27,7 @@ def node(settings: Settings) -> int:
     open_journal(settings)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(settings))
+            runner.run(serve(settings, announce=say))
     except BaseExceptionGroup as group:
         faults = list(_leaves(group))
         if not all(isinstance(fault, _TOLD) for fault in faults):
@@ -44,10 +49,16 @@ def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]
 def _refuse(settings: Settings, faults: list[BaseException]) -> int:
     sys.stdout.flush()
     for fault in faults:
-        reason = without_secrets(" ".join(str(fault).split()) or type(fault).__name__)
-        advice = "; rebuild or restore the read model (`tidegate restore`)" if isinstance(fault, LogDiverged) else ""
-        complain(f"node {settings.node_id} cannot run: {reason}{advice}")
+        structlog.get_logger().debug("ended by a fault", exc_info=fault)
+        complain(f"node {settings.node_id} cannot run: {_reason(settings, fault)}")
     return 1
+
+
+def _reason(settings: Settings, fault: BaseException) -> str:
+    if isinstance(fault, OSError) and fault.errno in _OF_A_PORT and fault.filename is None:
+        return f"port {settings.port} on {settings.host} cannot be had: {fault.strerror}"
+    advice = "; rebuild or restore the read model (`tidegate restore`)" if isinstance(fault, LogDiverged) else ""
+    return without_secrets(" ".join(str(fault).split()) or type(fault).__name__) + advice
 
 
 COMMAND = Command(run=node, settings=tuple(SETTINGS), serving=True)

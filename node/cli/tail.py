@@ -1,7 +1,6 @@
 """`tidegate tail`: follows the event log."""
 
 import asyncio
-import os
 import select
 import signal
 import sys
@@ -79,11 +78,8 @@ async def _run(settings: Settings, room: str | None, begin: Place | None) -> Non
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        try:
-            for task in ended:
-                task.result()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered has nowhere to go
+        for task in ended:
+            task.result()
 
 
 def _followed(log: Log, room: str | None, begin: Place | None) -> Sequence[int]:

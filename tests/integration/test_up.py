@@ -1,0 +1,199 @@
+"""`tidegate up`: nodes as processes that are started, kept running, drained, and never left behind."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx
+import pytest
+
+from tests.support.commands import command, environment, tidegate
+from tests.support.wait import block_until
+
+START_S = 40.0  # three nodes on a machine that is busy with other tests
+STOP_S = 20.0
+_PAGE = re.compile(r"^ +(n\d+)  (http://127\.0\.0\.1:\d+)/$", re.MULTILINE)
+
+
+class Up:
+    """One `tidegate up` with its output in a file."""
+
+    def __init__(self, folder: Path, *arguments: object, **settings: str) -> None:
+        self.folder, self._out = folder, folder / "up.out"
+        with self._out.open("wb") as out:
+            self.process = subprocess.Popen(
+                command("up", "--port", "0", *arguments), cwd=folder, env=environment(**settings), stdout=out, stderr=out
+            )
+
+    @property
+    def output(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """The URLs that it has printed, by node."""
+        return dict(_PAGE.findall(self.output))
+
+    def wait_ready(self, nodes: int) -> None:
+        block_until(lambda: len(self.urls) == nodes or self.process.poll() is not None, START_S, f"ready\n{self.output}")
+        assert len(self.urls) == nodes, self.output
+
+    def node_pids(self) -> dict[str, int]:
+        """The processes of its nodes, found by their environment."""
+        found = {}
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                variables = dict(v.split("=", 1) for v in (process / "environ").read_text().split("\0") if "=" in v)
+            except (OSError, UnicodeDecodeError):
+                continue
+            if variables.get("TIDEGATE_DATA", "").startswith(str(self.folder)) and "TIDEGATE_NODE_ID" in variables:
+                found[variables["TIDEGATE_NODE_ID"]] = int(process.name)
+        return found
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        pids = self.node_pids()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(STOP_S)
+        for pid in pids.values():
+            with gone_is_fine():
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def gone_is_fine() -> Iterator[None]:
+    """A process that has ended already is no fault."""
+    try:
+        yield
+    except ProcessLookupError:
+        return
+
+
+def test_three_nodes_start_one_is_killed_and_all_are_drained(tmp_path: Path) -> None:
+    """The URLs of three ready nodes are printed; a killed one is started again; SIGTERM ends all, and no process is left."""
+    data = tmp_path / "data"
+    with Up(tmp_path, "--data", data) as up:
+        up.wait_ready(3)
+        assert sorted(up.urls) == ["n1", "n2", "n3"]
+        for url in up.urls.values():
+            assert httpx.get(f"{url}/readyz").status_code == 200
+        issued = httpx.post(f"{up.urls['n1']}/dev/token", json={"user": "alice"})
+        assert issued.status_code == 200
+        assert (data / "log.db").exists()
+
+        pids = up.node_pids()
+        assert len(set(pids.values())) == 3
+        os.kill(pids["n2"], signal.SIGKILL)
+        block_until(lambda: f"n2 is ready again at {up.urls['n2']}" in up.output, START_S, f"n2 comes back\n{up.output}")
+        assert "n2 was ended by SIGKILL after" in up.output
+        assert httpx.get(f"{up.urls['n2']}/readyz").status_code == 200
+        again = up.node_pids()
+        assert again["n2"] != pids["n2"]
+        assert (again["n1"], again["n3"]) == (pids["n1"], pids["n3"])
+
+        up.process.send_signal(signal.SIGTERM)
+        assert up.process.wait(STOP_S) == 0, up.output
+        assert up.node_pids() == {}
+        assert up.output.splitlines()[-1] == "stopped"
+        assert not re.search(r"Traceback|SIGKILL(?! after)", up.output), up.output
+
+
+def test_every_line_of_a_node_has_its_name_in_front(tmp_path: Path) -> None:
+    """What nodes print stands behind their names; the supervisor's own lines stand alone."""
+    with Up(tmp_path, "--nodes", "1", "--data", tmp_path / "data") as up:
+        up.wait_ready(1)
+        assert re.search(r"^n1 \| tidegate node n1 listening on http://127\.0\.0\.1:\d+$", up.output, re.MULTILINE)
+        assert "\x1b[" not in up.output
+
+
+def test_ctrl_c_drains(tmp_path: Path) -> None:
+    """SIGINT, as the terminal sends it, ends the nodes by their own drain."""
+    with Up(tmp_path, "--nodes", "1", "--data", tmp_path / "data") as up:
+        up.wait_ready(1)
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(STOP_S) == 0
+        assert re.search(r"^n1 \| .*draining", up.output, re.MULTILINE)
+        assert up.node_pids() == {}
+
+
+def test_a_second_ctrl_c_ends_nodes_that_do_not_answer(tmp_path: Path) -> None:
+    """A node that hangs is waited for only until one asks again."""
+    with Up(tmp_path, "--nodes", "1", "--data", tmp_path / "data", drain_seconds="60") as up:
+        up.wait_ready(1)
+        os.kill(up.node_pids()["n1"], signal.SIGSTOP)
+        up.process.send_signal(signal.SIGINT)
+        block_until(lambda: "stopping" in up.output, STOP_S, "it stops")
+        up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(STOP_S) == 0
+        assert up.node_pids() == {}
+
+
+def test_nodes_end_with_a_killed_supervisor(tmp_path: Path) -> None:
+    """`kill -9` of the supervisor leaves no node behind."""
+    with Up(tmp_path, "--nodes", "2", "--data", tmp_path / "data") as up:
+        up.wait_ready(2)
+        assert len(up.node_pids()) == 2
+        up.process.kill()
+        up.process.wait(STOP_S)
+        block_until(lambda: up.node_pids() == {}, STOP_S, f"the nodes end: {up.node_pids()}")
+
+
+def test_a_port_in_use_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+    """One line, exit 1, and nothing is made but the folder."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        done = tidegate("up", "--nodes", "1", "--port", port, "--data", tmp_path / "data", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"port {port} on 127.0.0.1 cannot be had (Address already in use); nothing was started.")
+    assert not (tmp_path / "data" / "log.db").exists()
+
+
+def test_a_cluster_has_its_folder_for_itself(tmp_path: Path) -> None:
+    """A second `tidegate up` on the same folder is refused while the first runs; its secret lasts from one to the next."""
+    data = tmp_path / "data"
+    with Up(tmp_path, "--nodes", "1", "--data", data) as up:
+        up.wait_ready(1)
+        done = tidegate("up", "--port", "0", "--data", data, folder=tmp_path)
+        assert done.returncode == 1
+        assert done.stderr.splitlines() == [f"another `tidegate up` runs in {data}; nothing was started"]
+        token = tidegate("token", "alice", "--data", data, folder=tmp_path).stdout.strip()
+        answer = httpx.get(f"{up.urls['n1']}/api/rooms/nowhere/messages", headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 404, "the node takes the token of `tidegate token`"
+
+
+def test_a_cluster_that_nodes_refuse_ends_with_their_reason(tmp_path: Path) -> None:
+    """Where the nodes say that they cannot start, they are not started for ever."""
+    log = tmp_path / "log.db"
+    log.write_text("this is no log, and it is long enough to be looked at: " * 20)
+    done = tidegate(
+        "up", "--nodes", "2", "--port", "0", "--log", f"sqlite:///{log}", "--data", tmp_path / "data", folder=tmp_path
+    )
+    assert done.returncode == 1
+    assert f"cannot run: {log} is not a log" in done.stdout
+    assert "ended with exit code 1 instead of starting; nothing is left running" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--nodes", "0"], "--nodes: takes a whole number from 1 to 16, got '0'"),
+        (["--log", "memory:"], "--log: takes a log that 3 nodes can share (or --nodes 1), got 'memory:'"),
+        (["--port", "65534"], "--port: takes a port with 2 more behind it up to 65535, got '65534'"),
+    ],
+)
+def test_a_cluster_that_cannot_be_is_refused(arguments: list[str], problem: str, tmp_path: Path) -> None:
+    """What does not fit together is told like any bad flag, and nothing is made."""
+    done = tidegate("up", *arguments, folder=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{problem}\n")
+    assert list(tmp_path.iterdir()) == []
