@@ -187,8 +187,8 @@ class Connection:
         packets = list(self._outbox)
         if self.closed and self.reason == "client":
             packets.append(NOOP)
-        elif self.closed and packets != [CLOSE]:
-            packets.append(CLOSE)
+        elif self.closed and not packets:
+            packets.append(CLOSE)  # never behind an event: a stock client closes first, and shows the event to its next session
         self._outbox.clear()
         if not self.closed:
             self._filled.clear()
