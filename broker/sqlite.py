@@ -16,7 +16,7 @@ from pathlib import Path
 
 from broker.log import MOST_IN_BATCH, START, LogDiverged, LogUnavailable, Position, Record, check_partition
 from broker.nudge import Datagrams
-from broker.sqlite_file import Meta, Synchronous, connect, identity, is_busy, is_damage, prepare
+from broker.sqlite_file import Meta, Synchronous, connect, identity, is_busy, is_damage, prepare, table, why_not_opened
 from broker.sqlite_writer import Pending, Writer
 
 APPEND_LIMIT_S = 2.8  # the contract says 3 s
@@ -98,14 +98,14 @@ class SqliteLog:
 
     async def end(self, partition: int) -> Position:
         check_partition(partition, self.partitions)
-        sql = "SELECT offset, data FROM records WHERE partition = ? ORDER BY offset DESC LIMIT 1"
+        sql = f"SELECT offset, data FROM {table(partition)} ORDER BY offset DESC LIMIT 1"  # noqa: S608 (a number)
         deadline = time.monotonic() + END_LIMIT_S
         while True:
             if self._diverged is not None:
                 raise LogUnavailable(self._diverged)
             self._check_usable()
             try:
-                row = self._reader.execute(sql, (partition,)).fetchone()
+                row = self._reader.execute(sql).fetchone()
             except sqlite3.Error as error:
                 if not is_busy(error) or time.monotonic() > deadline:
                     raise LogUnavailable(f"the log cannot be read: {error}") from None
@@ -135,10 +135,10 @@ class SqliteLog:
 
         It begins with the record at `at` itself, which must still be the one it was.
         """
-        sql = "SELECT offset, data FROM records WHERE partition = ? AND offset >= ? ORDER BY offset LIMIT ?"
+        sql = f"SELECT offset, data FROM {table(partition)} WHERE offset >= ? ORDER BY offset LIMIT ?"  # noqa: S608 (a number)
         batch, size = [], 0
         try:
-            with contextlib.closing(self._reader.execute(sql, (partition, at.offset, MOST_IN_BATCH + 1))) as rows:
+            with contextlib.closing(self._reader.execute(sql, (at.offset, MOST_IN_BATCH + 1))) as rows:
                 if at.offset > 0 and not _is_at(at, next(rows, None)):
                     raise LogDiverged("the log does not hold the record that this position was taken from")
                 for offset, data in rows:
@@ -152,6 +152,8 @@ class SqliteLog:
         return batch
 
     def _unreadable(self, error: sqlite3.Error) -> None:
+        if isinstance(error, sqlite3.ProgrammingError):
+            raise error  # no fault of the file
         if is_damage(error):
             self._diverge(f"{self._path.name} is damaged: {error}")
         elif not is_busy(error):
@@ -239,7 +241,7 @@ async def open_sqlite(
     except (OSError, sqlite3.Error) as error:
         if datagrams is not None:
             datagrams.close()
-        raise LogUnavailable(f"cannot open {path}: {error}") from None
+        raise LogUnavailable(why_not_opened(path, error)) from None
     try:
         yield SqliteBroker(log, datagrams)
     finally:

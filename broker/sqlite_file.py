@@ -18,10 +18,8 @@ Synchronous = Literal["normal", "full"]
 _SCHEMA = 1
 _CREATE_WAIT_S = 2.5  # for another process that is making the same file
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.002
-_TABLES = (
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE records (partition INTEGER, offset INTEGER, data BLOB NOT NULL, PRIMARY KEY (partition, offset)) WITHOUT ROWID",
-)
+_META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
+_MOST_STATEMENTS = 1_024  # kept prepared: three for each of 257 partitions, and some more
 
 
 class Meta(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,9 +36,20 @@ class Identity(msgspec.Struct, frozen=True):
     inode: int
 
 
+def table(partition: int) -> str:
+    """The table of a partition.
+
+    Each has its own, since SQLite appends at the right end of a table: in one for all, every append would be in the middle,
+    and take twice the time and twice the write-ahead log.
+    """
+    return f"partition_{int(partition)}"
+
+
 def connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
     """A connection that never waits for a lock by itself: SQLite's own waiting is coarse, and would stop the event loop."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=64)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=_MOST_STATEMENTS
+    )
     try:
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
@@ -81,7 +90,7 @@ def prepare(path: Path, partitions: int | None, *, create: bool, synchronous: Sy
         if meta is None and create and partitions is not None:
             meta = _make(path, partitions, synchronous)
     except (sqlite3.Error, OSError) as error:
-        raise LogUnavailable(_why(path, error)) from None
+        raise LogUnavailable(why_not_opened(path, error)) from None
     if meta is None:
         raise LogUnavailable(f"there is no log at {path}")
     if partitions is not None and meta.partitions != partitions:
@@ -110,8 +119,9 @@ def _write_tables(connection: sqlite3.Connection, partitions: int) -> None:
     if mode != "wal":
         raise LogUnavailable("this file system cannot share a log between processes: SQLite's write-ahead log does not work here")
     connection.execute("BEGIN IMMEDIATE")
-    for table in _TABLES:
-        connection.execute(table)
+    connection.execute(_META)
+    for partition in range(partitions):
+        connection.execute(f"CREATE TABLE {table(partition)} (offset INTEGER PRIMARY KEY, data BLOB NOT NULL)")
     values = [("schema", str(_SCHEMA)), ("epoch", secrets.token_hex(8)), ("partitions", str(partitions))]
     connection.executemany("INSERT INTO meta VALUES (?, ?)", values)
     connection.execute("COMMIT")
@@ -136,7 +146,7 @@ def _parse_meta(path: Path, connection: sqlite3.Connection) -> Meta | None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if not tables:
         return None
-    if not {"meta", "records"} <= tables:
+    if not {"meta", table(0)} <= tables:
         raise LogUnavailable(f"{path} is not a log: it is a database of something else")
     values: dict[str, str] = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     if values.get("schema") != str(_SCHEMA):
@@ -144,17 +154,18 @@ def _parse_meta(path: Path, connection: sqlite3.Connection) -> Meta | None:
     return Meta(epoch=values["epoch"], partitions=int(values["partitions"]))
 
 
-def _why(path: Path, error: sqlite3.Error | OSError) -> str:
-    if isinstance(error, OSError):
-        return f"cannot open {path}: {error.strerror or error}"
-    if is_damage(error):
+def why_not_opened(path: Path, error: sqlite3.Error | OSError) -> str:
+    """What an operator is told, who knows neither SQLite's messages nor the files beside the log."""
+    if isinstance(error, sqlite3.Error) and is_damage(error):
         return f"{path} is not a log: {error}"
-    nearest = next(folder for folder in path.absolute().parents if folder.exists())
-    if not os.access(nearest, os.W_OK | os.X_OK):
+    if os.path.isdir(path):
+        return f"cannot open {path}: it is a folder"
+    nearest = next(folder for folder in path.absolute().parents if os.path.exists(folder))
+    if os.path.isdir(nearest) and not os.access(nearest, os.W_OK | os.X_OK):
         return f"cannot open {path}: no permission to write in {nearest}"
-    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+    if os.path.exists(path) and not os.access(path, os.R_OK | os.W_OK):
         return f"cannot open {path}: no permission to read and write it"
-    return f"cannot open {path}: {error}"
+    return f"cannot open {path}: {(isinstance(error, OSError) and error.strerror) or error}"
 
 
 class FileLock:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from broker.log import LogUnavailable
-from broker.sqlite_file import FileLock, Identity, Synchronous, connect, identity, is_busy
+from broker.sqlite_file import FileLock, Identity, Synchronous, connect, identity, is_busy, table
 
 MOST_WAITING = 10_000  # records: two seconds of what one process can append
 MOST_WAITING_BYTES = 16 * 1024 * 1024
@@ -21,6 +21,7 @@ PROBE_EVERY_S = 1.0  # after a failed commit, until one succeeds
 CHECKPOINT_EVERY_S = 0.5
 LONGEST_WAL = 32 * 1024 * 1024  # bytes; past it the write-ahead log is emptied with the lock held
 EMPTYING_WAIT_S = 0.5
+EMPTYING_READERS_MS = 50  # for readers to end what they read; writers wait as long
 
 Committed = Callable[[Collection[int]], None]
 
@@ -56,8 +57,10 @@ class Writer:
         with contextlib.ExitStack() as opened:
             self._lock = opened.enter_context(contextlib.closing(FileLock(lock_file)))
             self._emptying_lock = opened.enter_context(contextlib.closing(FileLock(lock_file)))
+            self._checkpoint_lock = opened.enter_context(contextlib.closing(FileLock(path.with_name(path.name + ".checkpoint"))))
             self._connection = opened.enter_context(contextlib.closing(connect(path, synchronous)))
             self._checkpointer = opened.enter_context(contextlib.closing(connect(path, synchronous)))
+            self._checkpointer.execute(f"PRAGMA busy_timeout = {EMPTYING_READERS_MS}")
             self._opened = opened.pop_all()
         self._threads = [
             threading.Thread(target=self._run, name="log-writer", daemon=True),
@@ -149,14 +152,19 @@ class Writer:
             if not self._lock.acquire(deadline):
                 return "another process holds the log's lock"
             try:
-                self._insert_before(deadline, batch)
-                if identity(self._path) != self._file:  # it would be gone with the last process that has it open
+                if self._is_gone():
                     return f"{self._path.name} was removed or replaced while it was in use"
+                self._insert_before(deadline, batch)
+                if self._is_gone():  # in between: what was written goes with the last process that has the file open
+                    return f"{self._path.name} was removed or replaced while it was written"
             finally:
                 self._lock.release()
         except (sqlite3.Error, OSError) as error:
             return str(error)
         return None
+
+    def _is_gone(self) -> bool:
+        return identity(self._path) != self._file
 
     def _insert_before(self, deadline: float, batch: Collection[Pending]) -> None:
         """In one transaction, or not at all. Somebody who does not know of the lock may be in the way: tried until `deadline`."""
@@ -173,16 +181,21 @@ class Writer:
                 return
 
     def _checkpoint(self) -> None:
-        """Move the write-ahead log into the file, off the write path.
+        """Move the write-ahead log into the file, off the write path; one process at a time, whichever comes first.
 
         Under a steady load a passive checkpoint never finds a moment in which everything has been moved, and the log would
-        grow for ever: past a size, its rest is moved with the lock held.
+        grow for ever: past a size, its rest is moved with the writers' lock held.
         """
         while not self._closing.wait(CHECKPOINT_EVERY_S):
             with contextlib.suppress(sqlite3.Error, OSError):  # a full disk or a lock: appends say so, and it is tried again
-                self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                if self._wal.stat().st_size > LONGEST_WAL:
-                    self._empty_wal()
+                if not self._checkpoint_lock.acquire(time.monotonic()):
+                    continue
+                try:
+                    self._checkpointer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                    if self._wal.stat().st_size > LONGEST_WAL:
+                        self._empty_wal()
+                finally:
+                    self._checkpoint_lock.release()
 
     def _empty_wal(self) -> None:
         if not self._emptying_lock.acquire(time.monotonic() + EMPTYING_WAIT_S):
@@ -209,15 +222,18 @@ def _insert(connection: sqlite3.Connection, batch: Collection[Pending]) -> None:
     if not batch:
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('probed', ?)", (str(time.time_ns()),))
     ends: dict[int, int] = {}
-    rows = []
+    rows: dict[int, list[tuple[int, bytes]]] = {}
     for pending in batch:
         if pending.withdrawn:
             continue
         partition = pending.partition
-        if partition not in ends:
-            found = connection.execute("SELECT max(offset) FROM records WHERE partition = ?", (partition,)).fetchone()
-            ends[partition] = found[0] or 0
+        if partition not in rows:
+            rows[partition] = []
+            last = f"SELECT ifnull(max(offset), 0) FROM {table(partition)}"  # noqa: S608 (a number)
+            (end,) = connection.execute(last).fetchone()
+            ends[partition] = end
         ends[partition] += 1
-        rows.append((partition, ends[partition], pending.data))
-    connection.executemany("INSERT INTO records VALUES (?, ?, ?)", rows)
+        rows[partition].append((ends[partition], pending.data))
+    for partition, appended in rows.items():
+        connection.executemany(f"INSERT INTO {table(partition)} VALUES (?, ?)", appended)  # noqa: S608 (a number)
     connection.execute("COMMIT")

@@ -136,8 +136,8 @@ async def test_another_process_gets_it_and_answers(tmp_path: Path) -> None:
 
 async def test_a_dead_peer_is_forgotten(tmp_path: Path) -> None:
     """The socket of a process that was killed is removed by the next signal, and the living still get it."""
-    async with SIGNALS["sqlite"](tmp_path).open("here") as here, opened(tmp_path / "log.db", name="other") as other:
-        async with opened(tmp_path / "log.db", name="dead") as dead:
+    async with SIGNALS["sqlite"](tmp_path).open("here") as here, opened(tmp_path / "log.db", how={"name": "other"}) as other:
+        async with opened(tmp_path / "log.db", how={"name": "dead"}) as dead:
             await other.ask("subscribe")
             await dead.kill()
         assert len(_sockets(tmp_path)) == 3
@@ -149,7 +149,7 @@ async def test_a_dead_peer_is_forgotten(tmp_path: Path) -> None:
 
 async def test_a_newcomer_removes_the_dead(tmp_path: Path) -> None:
     """Who starts after everything was killed finds itself alone."""
-    async with opened(tmp_path / "log.db", name="dead") as dead:
+    async with opened(tmp_path / "log.db", how={"name": "dead"}) as dead:
         await dead.kill()
     async with SIGNALS["sqlite"](tmp_path).open("new"):
         assert [name.partition("-")[0] for name in _sockets(tmp_path)] == ["new"]
@@ -166,8 +166,8 @@ async def test_a_frozen_peer_mutes_nobody(tmp_path: Path) -> None:
     """While one process is stopped and its queue is full, the others get every signal; the log goes on, too."""
     async with (
         SIGNALS["sqlite"](tmp_path).open("here") as here,
-        opened(tmp_path / "log.db", name="frozen") as frozen,
-        opened(tmp_path / "log.db", name="living") as living,
+        opened(tmp_path / "log.db", how={"name": "frozen"}) as frozen,
+        opened(tmp_path / "log.db", how={"name": "living"}) as living,
     ):
         await living.ask("subscribe")
         await frozen.ask("subscribe")

@@ -222,7 +222,7 @@ def _hold(path: Path, *, lock: bool, begin: str | None) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     if begin is not None:
         connection.execute(f"BEGIN {begin}")
-        connection.execute("INSERT INTO records SELECT 0, ifnull(max(offset), 0) + 1, 'torn' FROM records WHERE partition = 0")
+        connection.execute("INSERT INTO partition_0 SELECT ifnull(max(offset), 0) + 1, CAST('torn' AS BLOB) FROM partition_0")
     _say({"epoch": "held"})
     signal.pause()
 
