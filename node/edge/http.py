@@ -87,7 +87,9 @@ class _Resource:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         handler = self._handlers.get(request.method)
-        if handler is not None:
+        if scope["path"].endswith("\n"):  # a pattern's end matches before it too
+            response = not_found()
+        elif handler is not None:
             response = await handler(request)
         elif request.method == "OPTIONS":
             response = Response(status_code=204, headers={"Allow": self._allow})

@@ -20,23 +20,26 @@ function element(name, ...children) {
   return made;
 }
 
-const isObject = (value) => value !== null && typeof value === "object";
-
-// Any value of the answer: a list of objects is a table with a column a field, an object a table of two columns.
+// Any value of the answer. Rows of fields are a table with a column a field: a list of objects, or objects by name.
 function shown(value) {
-  if (Array.isArray(value) && value.length > 0 && value.every((row) => isObject(row) && !Array.isArray(row))) {
-    const columns = [...new Set(value.flatMap((row) => Object.keys(row)))];
-    const head = element("tr", ...columns.map((name) => element("th", name)));
-    const rows = value.map((row) => element("tr", ...columns.map((name) => element("td", shown(row[name] ?? "")))));
-    return element("table", head, ...rows);
+  if (Array.isArray(value)) return value.length > 0 && value.every(isRecord) ? rows(value) : document.createTextNode(listed(value));
+  if (!isRecord(value)) return document.createTextNode(String(value));
+  const entries = Object.entries(value);
+  if (entries.length === 0) return document.createTextNode("none");
+  if (entries.every(([, one]) => isRecord(one) && Object.values(one).some(isRecord))) {
+    return rows(entries.map(([name, one]) => ({ name, ...one })));
   }
-  if (Array.isArray(value)) {
-    return document.createTextNode(value.length === 0 ? "none" : value.map((one) => (isObject(one) ? JSON.stringify(one) : one)).join(", "));
-  }
-  if (isObject(value)) {
-    return element("table", ...Object.entries(value).map(([name, one]) => element("tr", element("th", name), element("td", shown(one)))));
-  }
-  return document.createTextNode(String(value));
+  if (entries.every(([, one]) => !isRecord(one))) return document.createTextNode(entries.map(([name, one]) => `${name}: ${one}`).join(", "));
+  return element("table", ...entries.map(([name, one]) => element("tr", element("th", name), element("td", shown(one)))));
+}
+
+const isRecord = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+const listed = (values) => (values.length === 0 ? "none" : values.map((one) => (typeof one === "object" ? JSON.stringify(one) : one)).join(", "));
+
+function rows(records) {
+  const columns = [...new Set(records.flatMap((record) => Object.keys(record)))];
+  const head = element("tr", ...columns.map((name) => element("th", name)));
+  return element("table", head, ...records.map((record) => element("tr", ...columns.map((name) => element("td", shown(record[name] ?? ""))))));
 }
 
 function show(answer) {
