@@ -11,7 +11,7 @@ import structlog
 from broker.log import Log, LogDiverged, LogUnavailable, Position, Record
 from node.core.apply import apply, idempotency_key
 from node.core.effects import Applied, Effect, Lost
-from node.core.events import Event, decode
+from node.core.events import Event, MessageDeleted, MessageEdited, ReactionSet, decode
 from node.flow.store import Store
 
 SLICE = 250  # records applied before the loop may do something else
@@ -95,7 +95,11 @@ class Projector:
         for start in range(0, len(batch), SLICE):
             some = batch[start : start + SLICE]
             events = [self._decode(record) for record in some]
-            self._store.expect([key for event in events if event is not None for key in {idempotency_key(event), event.id}])
+            known = [event for event in events if event is not None]
+            self._store.expect(
+                [key for event in known for key in {idempotency_key(event), event.id}],
+                [(event.room, event.of) for event in known if isinstance(event, MessageEdited | MessageDeleted | ReactionSet)],
+            )
             for record, event in zip(some, events, strict=True):
                 self._apply_one(record, event, live=partition not in self._catching_up)
                 if partition in self._catching_up and record.position.offset >= end.offset:

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -28,6 +29,7 @@ _NEWEST = "SELECT id FROM timeline WHERE id BETWEEN ? AND ? AND name = 'message'
 _OLDEST = "SELECT id FROM timeline WHERE id BETWEEN ? AND ? AND name = 'message' ORDER BY id LIMIT ?"
 _SEQ_MASK = (1 << _SEQ_BITS) - 1
 
+_T = TypeVar("_T")
 _rooms = msgspec.json.Decoder(Room)
 _members = msgspec.json.Decoder(Member)
 _messages = msgspec.json.Decoder(Message)
@@ -68,6 +70,7 @@ class Store:
         self._batch, self._writing = Batch(), Batch()
         self._fresh = 0
         self._expected: dict[str, tuple[int, int] | None] = {}
+        self._expected_messages: dict[int, Message | None] = {}
         self._flushing: asyncio.Future[None] | None = None
         self._closed = False
         self.fault: str | None = None  # why the file cannot be written now
@@ -84,13 +87,16 @@ class Store:
         self._positions[partition] = self._batch.positions[partition] = position
         self._batch.events += 1
 
-    def expect(self, keys: Sequence[str]) -> None:
-        """Look up, at once, the keys that `seen` is about to be asked for; holds until the next call or await."""
+    def expect(self, keys: Sequence[str], messages: Iterable[tuple[str, int]] = ()) -> None:
+        """Look up, at once, what `seen` and `message` are about to be asked for; holds until the next call or await."""
         self._expected = dict.fromkeys(keys)
-        for start in range(0, len(keys), store_sql.MOST_KEYS):
-            some = keys[start : start + store_sql.MOST_KEYS]
-            for key, seq, at in self._reader.execute(store_sql.seen_among(len(some)), some):
+        for some in _chunks(keys):
+            for key, seq, at in self._reader.execute(store_sql.among(store_sql.SEEN_AMONG, len(some)), some):
                 self._expected[key] = (seq, at)
+        ids = list({self._numbers[room] << _SEQ_BITS | seq for room, seq in messages if room in self._numbers})
+        self._expected_messages = dict.fromkeys(ids)
+        for chunk in _chunks(ids):
+            self._expected_messages.update(self._read_messages(chunk))
 
     # Reads of the view
 
@@ -117,12 +123,15 @@ class Store:
         if number is None or not 0 < seq <= _SEQ_MASK:
             return None
         key = number << _SEQ_BITS | seq
-        value = self._get("changes", key, "SELECT value FROM changes WHERE id = ?")
-        if value is not None:
-            return _messages.decode(value)
+        change = self._batch.changes.get(key) or self._writing.changes.get(key)
+        if change is not None:
+            return _messages.decode(change)
         row = self._batch.timeline.get(key) or self._writing.timeline.get(key)
-        row = row or self._reader.execute("SELECT name, payload FROM timeline WHERE id = ?", (key,)).fetchone()
-        return as_posted(row[1]) if row is not None and row[0] == "message" else None
+        if row is not None:
+            return as_posted(row[1]) if row[0] == "message" else None
+        if key in self._expected_messages:
+            return self._expected_messages[key]
+        return next((found for _, found in self._read_messages([key])), None)
 
     def find_message(self, room: str, id: str, author: str | None = None) -> Message | None:
         if author is not None:
@@ -169,7 +178,7 @@ class Store:
     def put_room(self, room: Room) -> None:
         number = self._numbers.setdefault(room.name, len(self._numbers) + 1)
         self._rooms[room.name] = room
-        self._batch.rooms[number] = (room.name, encode(room))
+        self._batch.rooms[number] = room
 
     def put_member(self, room: str, member: Member) -> None:
         members = self._members.setdefault(room, {})
@@ -359,14 +368,11 @@ class Store:
         self._withdrawn = {user: _withdrawals.decode(value) for user, value in read("SELECT user, value FROM withdrawals")}
         self._revoked = {(kind, one): at for kind, one, at in read("SELECT kind, id, at FROM revoked")}
 
-    def _get(self, table: str, key: int, sql: str) -> bytes | None:
-        value: bytes | None = getattr(self._batch, table).get(key)
-        if value is None:
-            value = getattr(self._writing, table).get(key)
-        if value is None:
-            row = self._reader.execute(sql, (key,)).fetchone()
-            value = row[0] if row is not None else None
-        return value
+    def _read_messages(self, ids: Sequence[int]) -> Iterable[tuple[int, Message]]:
+        """The messages in the file among `ids`, as they read now there."""
+        sql = store_sql.among(store_sql.MESSAGES_AMONG, len(ids))
+        for key, payload, change in self._reader.execute(sql, ids):
+            yield key, _messages.decode(change) if change is not None else as_posted(payload)
 
     def _page(self, room: str, seq: int, limit: int, *, newest_first: bool) -> list[Message]:
         number = self._numbers.get(room)
@@ -385,6 +391,10 @@ class Store:
         ordered = sorted(keys, reverse=newest_first)[:limit]
         messages = (self.message(room, key & _SEQ_MASK) for key in ordered)
         return [message for message in messages if message is not None]
+
+
+def _chunks(values: Sequence[_T]) -> Iterable[Sequence[_T]]:
+    return (values[start : start + store_sql.MOST_KEYS] for start in range(0, len(values), store_sql.MOST_KEYS))
 
 
 def as_posted(payload: bytes) -> Message:

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from broker.log import Position
+from node.core.view import Room
 
 SCHEMA = 1
 _TABLES = """
@@ -50,9 +51,15 @@ SESSIONS_AT = (
 MOST_KEYS = 500  # asked for in one statement
 
 
-def seen_among(count: int) -> str:
-    """The statement that reads `key, seq, at` of those of `count` keys that have been seen."""
-    return f"SELECT key, seq, at FROM seen WHERE key IN ({','.join('?' * count)})"  # noqa: S608 - only question marks
+SEEN_AMONG = "SELECT key, seq, at FROM seen WHERE key IN ({})"
+MESSAGES_AMONG = (
+    "SELECT t.id, t.payload, c.value FROM timeline t LEFT JOIN changes c USING (id) WHERE t.id IN ({}) AND t.name = 'message'"
+)
+
+
+def among(sql: str, count: int) -> str:
+    """One of the statements above for `count` keys."""
+    return sql.format(",".join("?" * count))
 
 
 class Batch:
@@ -76,7 +83,7 @@ class Batch:
     def __init__(self) -> None:
         self.events = 0
         self.positions: dict[int, Position] = {}
-        self.rooms: dict[int, tuple[str, bytes]] = {}
+        self.rooms: dict[int, Room] = {}
         self.members: dict[tuple[int, str], bytes] = {}
         self.timeline: dict[int, tuple[str, bytes]] = {}
         self.changes: dict[int, bytes] = {}
@@ -110,7 +117,7 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         put = _Rows(connection)
-        put("INSERT OR REPLACE INTO rooms VALUES", [(number, *row) for number, row in batch.rooms.items()])
+        put("INSERT OR REPLACE INTO rooms VALUES", [(number, room.name, encode(room)) for number, room in batch.rooms.items()])
         put(
             "INSERT INTO members (number, user, value) VALUES",
             [(*key, value) for key, value in batch.members.items()],
