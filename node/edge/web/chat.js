@@ -179,7 +179,10 @@ export class Chat {
   open(name) {
     const room = this.rooms.get(name);
     if (room === undefined) return;
-    if (this.current !== name) room.divider = room.unread.length > 0 ? room.unread[0] : null;
+    if (this.current !== name) {
+      this.#read(); // what was in view until now
+      room.divider = room.unread[0] ?? null;
+    }
     this.current = name;
     this.target = null;
     this.#present(room);
@@ -188,6 +191,7 @@ export class Chat {
   }
 
   leavePane() {
+    this.#read();
     this.current = null;
     this.changed();
   }
@@ -328,16 +332,16 @@ export class Chat {
   }
 
   edit(room, id, text) {
-    return this.#try(() => this.tide.request("message:edit", { room, id, text }));
+    return this.#try(() => this.tide.request("message:edit", { room: room.name, id, text }));
   }
 
   remove(room, id) {
-    return this.#try(() => this.tide.request("message:delete", { room, id }));
+    return this.#try(() => this.tide.request("message:delete", { room: room.name, id }));
   }
 
   react(room, line, emoji) {
     const on = !(line.reactions[emoji] ?? []).includes(this.me);
-    return this.#try(() => this.tide.request("message:react", { room, id: line.id, emoji, on }));
+    return this.#try(() => this.tide.request("message:react", { room: room.name, id: line.id, emoji, on }));
   }
 
   /** Tell the others that someone writes here, or no longer does. */
@@ -355,11 +359,12 @@ export class Chat {
   }
 
   #readSoon() {
-    clearTimeout(this.#readTimer);
-    this.#readTimer = setTimeout(() => this.#read(), 300);
+    this.#readTimer ??= setTimeout(() => this.#read(), 300);
   }
 
   #read() {
+    clearTimeout(this.#readTimer);
+    this.#readTimer = null;
     const { room } = this;
     if (!room || !this.atEnd || document.hidden || !this.tide.connected || room.timeline.hasNewer) return;
     const seq = Math.max(room.seq, room.timeline.last()?.seq ?? 0);

@@ -3,6 +3,7 @@
 const KEY = "tidegate.credentials"; // of this tab: two tabs may be two people
 
 export class Credentials {
+  #given = null; // the last pasted token that was handed out
   #token = null; // {value, expires_at}: the last of the dev issuer's
 
   /** @param {{user?: string, ttl?: number, token?: string, urls: string[]}} given */
@@ -27,9 +28,12 @@ export class Credentials {
 
   /** As tidegate.js wants it. */
   getToken = async ({ reason, url }) => {
-    if (this.token !== undefined) return reason === "connect" || reason === "reconnect" ? this.token : null;
     const kept = this.#token;
     const fresh = reason === "expired" || reason === "renewal";
+    if (this.token !== undefined) {
+      if (fresh && this.token === this.#given) return null;
+      return (this.#given = this.token);
+    }
     if (!fresh && kept !== null && kept.expires_at - Date.now() > 5_000) return kept.value;
     this.#token = await this.#issue(url);
     return this.#token.value;

@@ -67,7 +67,7 @@ export function Log({ chat, room, onTask, onWrite }) {
     <div class="log-frame">
       <div class="log" ref=${scroller} onScroll=${look} onKeyDown=${keys} onFocusIn=${(event) => setActive(seqOf(event.target))} data-test="log">
         <p class="log-top">${top(room)}</p>
-        <ol class="plain" role="log" aria-live="off" aria-label="Messages in ${room.titleFor(chat.me)}">
+        <ol class="lines" role="log" aria-live="off" aria-label="Messages in ${room.titleFor(chat.me)}">
           ${lines(chat, room, active, onTask)}
         </ol>
       </div>

@@ -1,6 +1,6 @@
 /** Join a public room, or make one. */
 
-import { html, useEffect, useRef, useState } from "./html.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { explain, plural } from "./words.js";
 
 /** A room's name from what people call it. */
@@ -14,7 +14,7 @@ export function RoomsDialog({ chat, onClose }) {
   const [rooms, setRooms] = useState(null);
   const [query, setQuery] = useState("");
   const [error, setError] = useState(null);
-  useEffect(() => dialog.current.showModal(), []);
+  useLayoutEffect(() => dialog.current.showModal(), []);
   useEffect(() => {
     const timer = setTimeout(() => chat.listed(query).then(setRooms, (failure) => setError(explain(failure))), query ? 200 : 0);
     return () => clearTimeout(timer);
@@ -29,7 +29,7 @@ export function RoomsDialog({ chat, onClose }) {
     <dialog ref=${dialog} class="dialog" aria-labelledby="rooms-title" onClose=${onClose}>
       <h2 id="rooms-title">Rooms</h2>
       ${error && html`<p class="error" role="alert">${error}</p>`}
-      <label>Find a public room<input type="search" value=${query} onInput=${(event) => setQuery(event.target.value)} autofocus /></label>
+      <label>Find a public room<input type="search" value=${query} onInput=${(event) => setQuery(event.target.value)} /></label>
       <ul class="plain choices" aria-label="Public rooms">
         ${rooms !== null && others.length === 0 && html`<li class="empty">${query ? "None of that name." : "None that you are not in."}</li>`}
         ${others.map(

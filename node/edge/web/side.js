@@ -3,7 +3,7 @@
 import { Avatar } from "./avatar.js";
 import { narrow } from "./chat.js";
 import { TokenClock } from "./clock.js";
-import { classes, html, useEffect, useRef, useState } from "./html.js";
+import { classes, html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { IconButton } from "./icons.js";
 import { Text } from "./line.js";
 import { dayOf, explain, fullTimeOf, plural, timeOf } from "./words.js";
@@ -12,7 +12,7 @@ const TITLES = { people: "People", "search-room": "Search this room", search: "S
 
 export function Side({ chat, pane, peers, onClose, onSignOut }) {
   const panel = useRef();
-  useEffect(() => panel.current.querySelector("input, .side-head button")?.focus(), [pane]);
+  useLayoutEffect(() => (panel.current.querySelector("input") ?? panel.current.querySelector("button")).focus(), [pane]);
   const keys = (event) => event.key === "Escape" && onClose();
   const body = {
     people: () => chat.room && html`<${People} chat=${chat} room=${chat.room} />`,
@@ -84,7 +84,7 @@ function Person({ chat, room, member }) {
         <option value="moderator">moderator</option>
         <option value="owner">owner</option>
       </select>`}
-      ${!me && room.kind !== "direct" && html`<${IconButton} icon="reply" label="Talk to ${user} directly" onClick=${() => chat.direct(user)} />`}
+      ${!me && room.kind !== "direct" && html`<${IconButton} icon="talk" label="Talk to ${user} directly" onClick=${() => chat.direct(user)} />`}
       ${mayKick && html`<${IconButton} icon="leave" label="Put ${user} out" onClick=${kick} />`}
     </li>
   `;

@@ -1,6 +1,6 @@
 /** The door: a name for the dev issuer, or a token. */
 
-import { html, useEffect, useRef, useState } from "./html.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { Logo } from "./logo.js";
 
 const LIVES = [
@@ -17,7 +17,7 @@ export function SignIn({ config, ttl, name, why, onEnter }) {
   const [byToken, setByToken] = useState(!config.dev_issuer);
   const [life, setLife] = useState(ttl);
   const first = useRef();
-  useEffect(() => first.current?.focus(), [byToken]);
+  useLayoutEffect(() => first.current?.focus(), [byToken]);
   const submit = (event) => {
     event.preventDefault();
     const value = first.current.value.trim();
@@ -56,7 +56,7 @@ export function SignIn({ config, ttl, name, why, onEnter }) {
 export function NewToken({ why, onToken, onLeave }) {
   const dialog = useRef();
   const field = useRef();
-  useEffect(() => dialog.current.showModal(), []);
+  useLayoutEffect(() => dialog.current.showModal(), []);
   const submit = (event) => {
     event.preventDefault();
     const value = field.current.value.trim();
