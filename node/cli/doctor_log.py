@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import glob
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -95,8 +96,8 @@ def _appendable(path: Path) -> Finding:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    names = (path.name, f"{path.name}-wal", f"{path.name}-shm", f"{path.name}.lock")
-    yield from (file for file in (path.with_name(name) for name in names) if file.exists())
+    """The log's file and those that SQLite and the nodes keep beside it."""
+    yield from (file for file in sorted(path.parent.glob(f"{glob.escape(path.name)}*")) if file.is_file())
 
 
 def _partitions(settings: Settings, log: Log) -> Finding:

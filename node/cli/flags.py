@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from node.cli.screen import counted
 from node.config import SETTINGS, ConfigurationError, Setting, Settings, load
 from node.config_values import Taken, quoted
 from node.core.limits import Limits
@@ -136,7 +137,7 @@ def _nearest(label: str, flags: Mapping[str, Parameter]) -> str:
 def _placed(plain: Sequence[str], words: Sequence[Parameter], path: str, problems: list[str]) -> dict[str, list[str]]:
     if len(plain) > len(words):
         expected = " ".join(word.label for word in words) or "no arguments besides its flags"
-        problems.append(f"`{path}`: takes {expected}, got {len(plain)} arguments")
+        problems.append(f"`{path}`: takes {expected}, got {counted(len(plain), 'argument')}")
     missing = [word for word in words[len(plain) :] if word.required]
     problems += [f"{word.label}: takes {word.takes.kind.takes}, got nothing" for word in missing if word.takes.kind]
     return {word.name: [text] for word, text in zip(words, plain, strict=False)}

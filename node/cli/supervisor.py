@@ -62,13 +62,17 @@ class Supervisor:
             await asyncio.gather(*keeping, ending, return_exceptions=True)
         return self._exit_code
 
+    def drain(self) -> None:
+        """Ask the nodes to take their leave. Idempotent."""
+        self._stopping.set()
+
     def stop(self) -> bool:
         """The first time drain the nodes, the second time kill them; whether it was the first."""
-        if self._stopping.is_set():
+        first = not self._stopping.is_set()
+        if not first:
             self._killing.set()
-            return False
-        self._stopping.set()
-        return True
+        self.drain()
+        return first
 
     # One node
 

@@ -153,7 +153,7 @@ async def _run(settings: Settings, plans: list[Plan]) -> int:
         if supervisor.stop():
             screen.say("", "stopping: the nodes take their leave; again to end them at once")
 
-    screen.gone = supervisor.stop
+    screen.gone = supervisor.drain
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
     screen.say("", f"starting {counted(len(plans), 'node')} on {settings.log}")

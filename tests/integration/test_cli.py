@@ -56,7 +56,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     assert lines == [
         "--prot: is not a flag of `tidegate node`; did you mean --port, which takes a port from 0 to 65535?",
         "--node-id: takes 1 to 32 of a-z, 0-9 and -, got nothing",
-        "`tidegate node`: takes no arguments besides its flags, got 1 arguments",
+        "`tidegate node`: takes no arguments besides its flags, got 1 argument",
         "TIDEGATE_JWT_ISUER: is not a setting; did you mean TIDEGATE_JWT_ISSUER?",
         "--host: takes a host name or an IP address, got 'a b'",
         "--jwt-secret: takes at least 32 bytes, or kid:secret,kid:secret of at least 32 bytes each, got 5 bytes",

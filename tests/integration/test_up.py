@@ -25,12 +25,12 @@ _PAGE = re.compile(r"^ +(n\d+)  (http://127\.0\.0\.1:\d+)/$", re.MULTILINE)
 class Up:
     """One `tidegate up` with its output in a file."""
 
-    def __init__(self, folder: Path, *arguments: object, **settings: str) -> None:
+    def __init__(self, folder: Path, *arguments: object, piped: bool = False, **settings: str) -> None:
         self.folder, self._out = folder, folder / "up.out"
+        everything = command("up", "--port", "0", *arguments)
         with self._out.open("wb") as out:
-            self.process = subprocess.Popen(
-                command("up", "--port", "0", *arguments), cwd=folder, env=environment(**settings), stdout=out, stderr=out
-            )
+            stdout = subprocess.PIPE if piped else out
+            self.process = subprocess.Popen(everything, cwd=folder, env=environment(**settings), stdout=stdout, stderr=out)
 
     @property
     def output(self) -> str:
@@ -134,6 +134,19 @@ def test_a_second_ctrl_c_ends_nodes_that_do_not_answer(tmp_path: Path) -> None:
         up.process.send_signal(signal.SIGINT)
         block_until(lambda: "stopping" in up.output, STOP_S, "it stops")
         up.process.send_signal(signal.SIGINT)
+        assert up.process.wait(STOP_S) == 0
+        assert up.node_pids() == {}
+
+
+def test_a_cluster_that_nobody_watches_any_more_is_drained(tmp_path: Path) -> None:
+    """When its output can no longer be written, as when its terminal is closed, it stops as at Ctrl-C."""
+    with Up(tmp_path, "--nodes", "2", "--data", tmp_path / "data", piped=True) as up:
+        assert up.process.stdout is not None
+        while b"Ctrl-C stops it" not in up.process.stdout.readline():
+            assert up.process.poll() is None
+        pids = up.node_pids()
+        up.process.stdout.close()
+        os.kill(pids["n2"], signal.SIGKILL)  # of which it has something to say
         assert up.process.wait(STOP_S) == 0
         assert up.node_pids() == {}
 
