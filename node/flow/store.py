@@ -93,7 +93,9 @@ class Store:
         for some in _chunks(keys):
             for key, seq, at in self._reader.execute(store_sql.among(store_sql.SEEN_AMONG, len(some)), some):
                 self._expected[key] = (seq, at)
-        ids = list({self._numbers[room] << _SEQ_BITS | seq for room, seq in messages if room in self._numbers})
+        ids = list(
+            {self._numbers[room] << _SEQ_BITS | seq for room, seq in messages if room in self._numbers and 0 < seq <= _SEQ_MASK}
+        )
         self._expected_messages = dict.fromkeys(ids)
         for chunk in _chunks(ids):
             self._expected_messages.update(self._read_messages(chunk))
