@@ -7,6 +7,7 @@ from flags of the same words and from the environment, and come as its first arg
 import difflib
 import inspect
 import os
+import re
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -63,14 +64,23 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     judged: bool = True
 
     @property
+    def log_beside_data(self) -> bool:
+        """Whether `--data DIR` alone means the cluster that `tidegate up --data DIR` keeps there, its log included."""
+        return not self.serving and {"log", "data"} <= set(self.settings)
+
+    @property
     def help(self) -> str:
         """What the command does, as its `--help` says it."""
-        return inspect.getdoc(self.run) or ""
+        return re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(self.run) or "")  # its lines are the source's, not the terminal's
 
     def parameters(self) -> dict[str, Parameter]:
         """Its own flags and arguments, then those of its settings."""
         own = [_own(parameter, takes) for parameter, takes in _annotated(self.run)]
-        return {p.name: p for p in [*own, *(row for name in self.settings for row in _of_setting(SETTINGS[name]))]}
+        found = {p.name: p for p in [*own, *(row for name in self.settings for row in _of_setting(SETTINGS[name]))]}
+        if self.log_beside_data:
+            note = f" (default: log.db in --data where that is given, else as a node, {SETTINGS['log'].variable})"
+            found["log"] = msgspec.structs.replace(found["log"], note=note)
+        return found
 
 
 def call(command: Command, name: str, arguments: Sequence[str]) -> int:
@@ -80,7 +90,7 @@ def call(command: Command, name: str, arguments: Sequence[str]) -> int:
     problems = list(given.problems)
     flags = {n: texts[-1] for n, texts in given.texts.items() if _is_setting(n)}
     own = {n: _value(parameters[n], texts, problems) for n, texts in given.texts.items() if not _is_setting(n)}
-    if not command.serving and "log" in parameters:
+    if command.log_beside_data:
         _log_beside_data(flags)
     settings: Settings | ConfigurationError
     try:
@@ -161,7 +171,6 @@ def _value(parameter: Parameter, texts: Sequence[str], problems: list[str]) -> A
 
 
 def _log_beside_data(flags: dict[str, str]) -> None:
-    """`--data DIR` alone means the cluster that `tidegate up --data DIR` keeps there, its log included."""
     variable = SETTINGS["log"].variable
     if flags.get("data") and not {"log", "log_file"} & set(flags) and not {variable, f"{variable}_FILE"} & set(os.environ):
         flags["log"] = f"sqlite:///{quote(flags['data'].rstrip('/'))}/log.db"

@@ -61,7 +61,9 @@ def _begin(text: str) -> Place | None:
 
 _TIME_FORMS = "2026-05-04T13:00:00Z (without a zone: local time), ms since 1970, `5m ago` or `now`"
 TIME = Taken(f"a time: {_TIME_FORMS}", _moment)
-UNTIL = Taken(f"a time ({_TIME_FORMS}), or a position: P:N is the event N of partition P, N that of each", _either)
+UNTIL = Taken(
+    f"a time ({_TIME_FORMS}), or a position: P:N is the event N of partition P (the others whole), N that of each", _either
+)
 BEGIN = Taken("start, end, N (the event N of each partition) or P:N (partition P alone, from its event N)", _begin)
 
 

@@ -74,12 +74,12 @@ async def _run(settings: Settings, room: str | None, begin: Place | None) -> Non
         followed = _followed(log, room, begin)
         work = [_follow(log, partition, room, begin) for partition in followed]
         tasks = {asyncio.create_task(one) for one in (*work, _asked(done), _reader_gone())}
-        ended, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in others:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
-        for task in ended:
-            task.result()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):  # several may have found the pipe closed: each must be looked at, one is told
+                raise outcome
 
 
 def _followed(log: Log, room: str | None, begin: Place | None) -> Sequence[int]:
