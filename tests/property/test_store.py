@@ -50,7 +50,8 @@ def _same(store: Store, view: MemoryView) -> None:
         assert store.timeline(room, after=0, limit=1_000) == entries
         assert store.timeline(room, after=1, limit=2, until=4) == entries[1:4][:2]
         messages = [found for seq in range(len(entries) + 2) if (found := view.message(room, seq)) is not None]
-        assert [found for seq in range(len(entries) + 2) if (found := store.message(room, seq)) is not None] == messages
+        assert [store.message(room, message.seq) for message in messages] == messages
+        assert all((store.message(room, seq) is None) == (view.message(room, seq) is None) for seq in range(-1, len(entries) + 2))
         assert store.messages_after(room, 0, 1_000) == messages
         assert store.messages_before(room, len(entries) + 1, 2) == messages[-2:]
         assert store.messages_before(room, 4, 1_000) == [message for message in messages if message.seq < 4]

@@ -87,10 +87,14 @@ class NodeProcess:
         """SIGTERM: the node drains and ends by itself; `wait_ended` waits for it."""
         self.signal(signal.SIGTERM)
 
+    def expect_end(self) -> None:
+        """From here on the process may end by itself: someone else asks it to."""
+        self._expected_end = True
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal after which the process may end."""
         assert self._process is not None
-        self._expected_end = True
+        self.expect_end()
         self._process.send_signal(number)
 
     def wait_ended(self) -> int:
