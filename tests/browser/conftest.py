@@ -35,7 +35,9 @@ def three_nodes(folder: Path) -> Cluster:
     cluster = Cluster(folder)
     ports = free_ports(len(cluster.nodes))
     settings = {"peers": ",".join(f"http://127.0.0.1:{port}" for port in ports), "dev_issuer": "1"}
-    cluster.nodes = [NodeProcess(node.id, folder, settings | {"port": str(port)}) for node, port in zip(cluster, ports, strict=True)]
+    cluster.nodes = [
+        NodeProcess(node.id, folder, settings | {"port": str(port)}) for node, port in zip(cluster, ports, strict=True)
+    ]
     return cluster
 
 
