@@ -17,7 +17,8 @@ Synchronous = Literal["normal", "full"]
 
 _SCHEMA = 1
 _CREATE_WAIT_S = 2.5  # for another process that is making the same file
-_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.002
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.001
+_NEXT_PAUSE_S = 0.0002  # of the one that is next: all others wait for it, so it looks often
 _META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
 _MOST_STATEMENTS = 1_024  # kept prepared: three for each of 257 partitions, and some more
 
@@ -186,10 +187,10 @@ class FileLock:
 
     def acquire(self, deadline: float) -> bool:
         """Take the lock; False when it could not be had before `deadline` by the monotonic clock. Blocks the calling thread."""
-        if not _take(self._turnstile, deadline):
+        if not _take(self._turnstile, deadline, _LONGEST_PAUSE_S):
             return False
         try:
-            return _take(self._lock, deadline)
+            return _take(self._lock, deadline, _NEXT_PAUSE_S)
         finally:
             fcntl.flock(self._turnstile, fcntl.LOCK_UN)
 
@@ -203,7 +204,7 @@ class FileLock:
         os.close(self._turnstile)
 
 
-def _take(descriptor: int, deadline: float) -> bool:
+def _take(descriptor: int, deadline: float, longest_pause_s: float) -> bool:
     """Tried in short steps, since `flock` knows no time limit."""
     pause = _SHORTEST_PAUSE_S
     while True:
@@ -213,6 +214,6 @@ def _take(descriptor: int, deadline: float) -> bool:
             if time.monotonic() > deadline:
                 return False
             time.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+            pause = min(pause * 1.5, longest_pause_s)
         else:
             return True
