@@ -69,7 +69,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None] = print) 
 
     Raises `ConfigurationError`, `OSError` (the port), `LogUnavailable` or `LogDiverged` when it cannot start.
     """
-    _check_supported(settings)
+    check_supported(settings)
     gc.set_threshold(*GC_THRESHOLD)
     with contextlib.closing(bind(settings.host, settings.port)) as listener:
         async with AsyncExitStack() as stack:
@@ -320,7 +320,7 @@ def _held(path: Path) -> Any:
         os.close(lock)
 
 
-def _check_supported(settings: Settings) -> None:
+def check_supported(settings: Settings) -> None:
     """What the contract has and this version does not: said at the start rather than ignored."""
     keys = [name for name in ("jwt_public_key_file", "jwks_url", "oidc_issuer") if getattr(settings, name) is not None]
     problems = [f"TIDEGATE_{name.upper()}: takes nothing (not supported yet)" for name in keys]

@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from node.app import check_supported
 from node.auth.keys import HMAC_ALGORITHMS
 from node.cli import clock, probe
 from node.cli.dev_secret import dev_secret_file
@@ -44,6 +45,12 @@ async def _examine(settings: Settings | ConfigurationError) -> int:
 async def _findings(settings: Settings | ConfigurationError) -> AsyncIterator[Finding]:
     if isinstance(settings, ConfigurationError):
         for problem in settings.problems:
+            yield fail("configuration", problem)
+        return
+    try:
+        check_supported(settings)
+    except ConfigurationError as error:
+        for problem in error.problems:
             yield fail("configuration", problem)
         return
     yield _configuration(settings)

@@ -76,6 +76,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
+        bound.listen(BACKLOG)  # now: until someone listens, two nodes could bind the same port
     except OSError:
         bound.close()
         raise
