@@ -76,14 +76,15 @@ function Person({ chat, room, member }) {
       <${Avatar} name=${user} online=${online} />
       <span class="room-words">
         <span class="room-title">${user}${me ? " (you)" : ""}</span>
-        <span class="room-last">${online ? "online" : "away"}${role === "member" ? "" : ` · ${role}`}</span>
+        <span class="room-last">
+          ${online ? "online" : "away"}
+          ${mayRank
+            ? html`<select aria-label="Role of ${user}" value=${role} onChange=${rank}>
+                ${Object.keys(RANK).map((each) => html`<option value=${each}>${each}</option>`)}
+              </select>`
+            : role !== "member" && ` · ${role}`}
+        </span>
       </span>
-      ${mayRank &&
-      html`<select aria-label="Role of ${user}" value=${role} onChange=${rank}>
-        <option value="member">member</option>
-        <option value="moderator">moderator</option>
-        <option value="owner">owner</option>
-      </select>`}
       ${!me && room.kind !== "direct" && html`<${IconButton} icon="talk" label="Talk to ${user} directly" onClick=${() => chat.direct(user)} />`}
       ${mayKick && html`<${IconButton} icon="leave" label="Put ${user} out" onClick=${kick} />`}
     </li>
@@ -153,7 +154,7 @@ function Link({ chat, peers, onSignOut }) {
       <${TokenClock} chat=${chat} />
       <p>
         ${here ? html`On <b>${node}</b>` : "Not connected"}<br />
-        <span class="muted">${here ? `Token good until ${timeOf(expires_at)}, renewed ${plural(chat.journal.renewals, "time")}` : state}</span>
+        <span class="muted">${here ? `Token good until ${timeOf(expires_at)}, ${renewedWords(chat.journal.renewals)}` : state}</span>
       </p>
     </div>
     <div class="actions">
@@ -186,5 +187,7 @@ function Link({ chat, peers, onSignOut }) {
     ${session && html`<p class="hint">Session <code>${session}</code></p>`}
   `;
 }
+
+const renewedWords = (count) => (count === 0 ? "not renewed yet" : `renewed ${plural(count, "time")}`);
 
 const seconds = (at) => new Date(at).toLocaleTimeString();
