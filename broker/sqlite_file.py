@@ -17,6 +17,7 @@ Synchronous = Literal["normal", "full"]
 
 _SCHEMA = 1
 _CREATE_WAIT_S = 2.5  # for another process that is making the same file
+_OPEN_WAIT_S = 1.0  # for another process that is closing it
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.0002, 0.001
 _NEXT_PAUSE_S = 0.0002  # of the one that is next: all others wait for it, so it looks often
 _META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID"
@@ -47,17 +48,25 @@ def table(partition: int) -> str:
 
 
 def connect(path: Path, synchronous: Synchronous) -> sqlite3.Connection:
-    """A connection that never waits for a lock by itself: SQLite's own waiting is coarse, and would stop the event loop."""
+    """A connection that never waits for a lock by itself: SQLite's own waiting is coarse, and would stop the event loop.
+
+    Only to be opened it waits, for a process that is the last to close the file and holds all of it in that moment.
+    """
     connection = sqlite3.connect(
         path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=_MOST_STATEMENTS
     )
-    try:
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
+    deadline = time.monotonic() + _OPEN_WAIT_S
+    while True:
+        try:
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+        except sqlite3.Error as error:
+            if not is_busy(error) or time.monotonic() > deadline:
+                connection.close()
+                raise
+            time.sleep(_LONGEST_PAUSE_S)
+        else:
+            return connection
 
 
 def identity(path: Path) -> Identity | None:

@@ -76,7 +76,7 @@ class LogProcess:
 async def log_process(path: Path, *, before: Sequence[str] = (), how: Message | None = None) -> AsyncIterator[LogProcess]:
     """A child that opens the log at `path`; `before` is a command that ends by running its arguments. It is killed at the end.
     `how` is: `name`, `partitions`, `create` as for `open_sqlite`; `uid`, to become that user; `wait`, to open only when told anything;
-    or `hold` with `lock` and `begin`, to hold what a torn process may hold instead of opening the log.
+    `openings`, to open it, append one record and close it so many times before; or `hold` with `lock` and `begin`, to hold what a torn process may hold instead of opening the log.
 
     Its first line is `{"epoch", "partitions"}` or `{"error", "message"}`.
     """
@@ -199,7 +199,11 @@ async def _serve(how: Message) -> None:
         await asyncio.to_thread(int)  # imports what this needs, which the other user may not be able to read
         os.setuid(uid)
     try:
+        openings = how.pop("openings", 0)
         options: Message = {"partitions": 3, "name": "child"} | how
+        for _ in range(openings):
+            async with open_sqlite(path, **options) as broker:
+                await broker.log.append(0, b"opened")
         async with open_sqlite(path, **options) as broker:
             _say({"epoch": broker.log.epoch, "partitions": broker.log.partitions})
             await _obey(Commands(broker, path))
