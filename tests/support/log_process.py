@@ -75,9 +75,9 @@ class LogProcess:
 @asynccontextmanager
 async def log_process(path: Path, *, before: Sequence[str] = (), how: Message | None = None) -> AsyncIterator[LogProcess]:
     """A child that opens the log at `path`; `before` is a command that ends by running its arguments. It is killed at the end.
-    `how` is: `name`, `partitions`, `create` as for `open_sqlite`; `uid`, to become that user; `wait`, to open only when told anything;
-    `openings`, to open it, append one record and close it so many times before; or `hold` with `lock` and `begin`, to hold what a torn process may hold instead of opening the log.
-
+    `how` is: `name`, `partitions`, `create` as for `open_sqlite`; `uid`, to become that user; `wait`, to open only when told
+    anything; `openings`, to open it, append one record and close it so many times before; or `hold` with `lock` and `begin`, to
+    hold what a torn process may hold instead of opening the log.
     Its first line is `{"epoch", "partitions"}` or `{"error", "message"}`.
     """
     arguments = json.dumps({"path": str(path)} | (how or {}))
