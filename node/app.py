@@ -145,7 +145,7 @@ class Node:
         async with asyncio.TaskGroup() as tasks:
             background = [
                 tasks.create_task(self.projector.run(), name="projector"),
-                tasks.create_task(self._store.run(), name="store"),
+                tasks.create_task(self._store.run(self.projector.ready), name="store"),
                 tasks.create_task(self.presence.run(), name="presence"),
                 tasks.create_task(self.gateway.run(), name="stats"),
                 tasks.create_task(measure_loop_lag(self.metrics.loop_lag.observe), name="loop-lag"),

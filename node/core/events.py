@@ -79,13 +79,13 @@ class ReadMarked(_RoomEvent, frozen=True, kw_only=True, tag="read_marked"):
 
 
 RoomEvent = (
-    RoomCreated
+    MessagePosted  # first, since most events are, and `isinstance` asks in this order
+    | RoomCreated
     | MemberJoined
     | MemberLeft
     | MemberInvited
     | MemberKicked
     | RoleChanged
-    | MessagePosted
     | MessageEdited
     | MessageDeleted
     | ReactionSet

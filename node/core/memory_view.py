@@ -45,6 +45,9 @@ class MemoryView:
     def message(self, room: str, seq: int) -> Message | None:
         return self._messages.get((room, seq))
 
+    def has_message(self, room: str, id: str) -> bool:
+        return (room, id) in self._ids
+
     def find_message(self, room: str, id: str, author: str | None = None) -> Message | None:
         by_author = self._ids.get((room, id), {})
         seq = by_author.get(author) if author is not None else min(by_author.values(), default=None)

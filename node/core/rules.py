@@ -131,7 +131,7 @@ def heir(members: Iterable[Member], leaving: str) -> Member | None:
 def post(view: View, name: str, by: str, reply_to: str | None) -> tuple[Room, Member] | Refused:
     """Any member; a reply names a message of the room."""
     found = be_in(view, name, by)
-    if not isinstance(found, Refused) and reply_to is not None and view.find_message(name, reply_to) is None:
+    if not isinstance(found, Refused) and reply_to is not None and not view.has_message(name, reply_to):
         return Refused("message_not_found", "there is no such message to reply to", "reply_to")
     return found
 

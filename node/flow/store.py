@@ -24,6 +24,7 @@ FULL = 20_000  # events in a batch at which applying waits for the writer
 FLUSH_S = 0.1  # how long a change may wait for its transaction
 RETRY_S = 1.0
 CLOSE_S = 5.0
+SEARCHABLE_S = 2.0  # what a search waits for the index of a read model that has just been made
 _SEQ_BITS = 32
 _NEWEST = "SELECT id FROM timeline WHERE id BETWEEN ? AND ? AND name = 'message' ORDER BY id DESC LIMIT ?"
 _OLDEST = "SELECT id FROM timeline WHERE id BETWEEN ? AND ? AND name = 'message' ORDER BY id LIMIT ?"
@@ -72,6 +73,9 @@ class Store:
         self._expected: dict[str, tuple[int, int] | None] = {}
         self._expected_messages: dict[int, Message | None] = {}
         self._flushing: asyncio.Future[None] | None = None
+        self._searchable = asyncio.Event()
+        if store_sql.searchable(self._writer) == store_sql.SEARCHABLE:
+            self._searchable.set()
         self._closed = False
         self.fault: str | None = None  # why the file cannot be written now
         self._load()
@@ -134,6 +138,10 @@ class Store:
         if key in self._expected_messages:
             return self._expected_messages[key]
         return next((found for _, found in self._read_messages([key])), None)
+
+    def has_message(self, room: str, id: str) -> bool:
+        key = f"{room}\0{id}"
+        return key in self._batch.first_ids or key in self._writing.first_ids or self.find_message(room, id) is not None
 
     def find_message(self, room: str, id: str, author: str | None = None) -> Message | None:
         if author is not None:
@@ -264,12 +272,15 @@ class Store:
     async def search(self, text: str, rooms: Iterable[str], limit: int) -> list[Message]:
         """The newest `limit` messages of `rooms` with every word of `text` (the last may be a beginning), newest first.
 
-        The first 64 words count. Sees all that was applied before the call.
+        The first 64 words count. Sees all that was applied before the call, but for the first seconds after a cold start.
         """
         query = _match(text)
         ranges = [self._numbers[room] << _SEQ_BITS for room in rooms if room in self._numbers]
         if not query or not ranges:
             return []
+        with contextlib.suppress(TimeoutError):  # better the part that is searchable by then than nothing
+            async with asyncio.timeout(SEARCHABLE_S):
+                await self._searchable.wait()
         await self.flush()
         loop = asyncio.get_running_loop()
         ids = await loop.run_in_executor(self._search_thread, _search, self._searcher, query, ranges, limit)
@@ -308,11 +319,14 @@ class Store:
             await asyncio.shield(self._flushing)
         self._flushing = asyncio.ensure_future(self._flush())
 
-    async def run(self) -> None:
-        """Write in the background, for ever."""
+    async def run(self, level: asyncio.Event) -> None:
+        """Write in the background, for ever; once `level` with the log, make everything searchable."""
         while True:
             await asyncio.sleep(FLUSH_S)
             await self.flush()
+            while level.is_set() and not self._searchable.is_set():
+                await self._index_more()
+                await self.flush()
 
     async def aclose(self) -> None:
         """Write what waits, if that can be done at once, and close. Idempotent."""
@@ -326,6 +340,15 @@ class Store:
             await asyncio.to_thread(thread.shutdown)
         for connection in (self._writer, self._reader, self._searcher):
             connection.close()
+
+    async def _index_more(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            if await loop.run_in_executor(self._write_thread, store_sql.index_more, self._writer):
+                self._searchable.set()
+        except sqlite3.OperationalError as error:
+            self.fault = f"the read model cannot be written: {error}"
+            await asyncio.sleep(RETRY_S)
 
     async def _flush(self) -> None:
         self._writing, self._batch = self._batch, Batch()

@@ -48,6 +48,14 @@ DERIVED = {
 SESSIONS_AT = (
     "SELECT value FROM sessions WHERE opened_at <= :at AND (closed_at IS NULL OR closed_at > :at) ORDER BY opened_at, session"
 )
+SEARCHABLE = 2**63 - 1
+INDEX_STEP = 2_000  # events whose messages are put into the search index at once: some 20 ms
+_INDEX = """
+INSERT INTO search (rowid, text) SELECT id, text FROM (
+    SELECT t.id, json_extract(CAST(coalesce(c.value, t.payload) AS TEXT), '$.text') AS text
+    FROM timeline t LEFT JOIN changes c USING (id) WHERE t.id > ? AND t.id <= ? AND t.name = 'message' ORDER BY t.id
+) WHERE text <> ''
+"""
 MOST_KEYS = 500  # asked for in one statement
 
 
@@ -108,14 +116,17 @@ def connect(path: Path, *, synchronous: str = "normal") -> sqlite3.Connection:
 def prepare(connection: sqlite3.Connection, epoch: str) -> None:
     """Make the tables where they are missing, for a log of this epoch."""
     connection.executescript(_TABLES)
-    connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", [("schema", str(SCHEMA)), ("epoch", epoch)])
+    values = [("schema", str(SCHEMA)), ("epoch", epoch), ("searchable", "0")]
+    connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", values)
 
 
 def write(connection: sqlite3.Connection, batch: Batch) -> None:
     """Write a batch and its positions as one transaction. Raises `sqlite3.Error`, leaving nothing of it."""
-    search = sorted(batch.search.items())  # an FTS5 index is flushed at each rowid that is lower than the one before
     connection.execute("BEGIN IMMEDIATE")
     try:
+        upto = searchable(connection)
+        # in order: an FTS5 index is flushed at each rowid that is lower than the one before
+        search = sorted((key, texts) for key, texts in batch.search.items() if key <= upto)
         put = _Rows(connection)
         put("INSERT OR REPLACE INTO rooms VALUES", [(number, room.name, encode(room)) for number, room in batch.rooms.items()])
         put(
@@ -138,6 +149,32 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def searchable(connection: sqlite3.Connection) -> int:
+    """The id up to which messages are in the search index; `SEARCHABLE` once all are."""
+    return int(connection.execute("SELECT value FROM meta WHERE key = 'searchable'").fetchone()[0])
+
+
+def index_more(connection: sqlite3.Connection) -> bool:
+    """Put the next messages into the search index; True once all are in it, and writes keep it so.
+
+    A read model that is made from a long log is searchable only behind its cold start: the index costs as much as all the rest.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        low = searchable(connection)
+        row = connection.execute(
+            "SELECT id FROM timeline WHERE id > ? ORDER BY id LIMIT 1 OFFSET ?", (low, INDEX_STEP)
+        ).fetchone()
+        high = row[0] if row is not None else SEARCHABLE
+        connection.execute(_INDEX, (low, high))
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'searchable'", (str(high),))
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    return high == SEARCHABLE
 
 
 class _Rows:

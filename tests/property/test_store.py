@@ -57,6 +57,7 @@ def _same(store: Store, view: MemoryView) -> None:
         assert store.messages_before(room, 4, 1_000) == [message for message in messages if message.seq < 4]
         for one in IDS:
             assert store.find_message(room, one) == view.find_message(room, one)
+            assert store.has_message(room, one) == view.has_message(room, one)
             assert [store.find_message(room, one, by) for by in USERS] == [view.find_message(room, one, by) for by in USERS]
     for user in USERS:
         assert sorted(store.rooms_of(user)) == sorted(view.rooms_of(user))

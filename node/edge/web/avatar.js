@@ -5,5 +5,6 @@ import { hueOf, initials } from "./words.js";
 
 export function Avatar({ name, online, small }) {
   const presence = online === undefined ? false : online ? "is-online" : "is-offline";
-  return html`<span class=${classes("avatar", `hue-${hueOf(name)}`, small && "avatar-small", presence)} aria-hidden="true">${initials(name)}</span>`;
+  const look = classes("avatar", `hue-${hueOf(name)}`, small && "avatar-small", presence);
+  return html`<span class=${look} aria-hidden="true">${initials(name)}</span>`;
 }

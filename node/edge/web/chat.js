@@ -370,7 +370,8 @@ export class Chat {
     const seq = Math.max(room.seq, room.timeline.last()?.seq ?? 0);
     if (seq <= room.read) return;
     room.markRead(seq);
-    this.tide.request("read", { room: room.name, seq }).catch(() => (room.read = Math.min(room.read, seq - 1))); // the next look says it again
+    const again = () => (room.read = Math.min(room.read, seq - 1)); // the next look says it again
+    this.tide.request("read", { room: room.name, seq }).catch(again);
     this.changed();
   }
 

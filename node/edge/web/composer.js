@@ -73,7 +73,9 @@ export function Composer({ chat, room, task, onTask }) {
           onBlur=${() => chat.typing(room, false)}
         ></textarea>
         ${left < 200 && html`<span class=${left < 0 ? "error" : "muted"}>${left}</span>`}
-        <button type="submit" class="send" aria-label=${task?.kind === "edit" ? "Save" : "Send"} disabled=${!text.trim() || left < 0}><${Icon} name="send" /></button>
+        <button type="submit" class="send" aria-label=${task?.kind === "edit" ? "Save" : "Send"} disabled=${!text.trim() || left < 0}>
+          <${Icon} name="send" />
+        </button>
       </div>
       <p id="composer-help" class="sr-only">Enter sends, Shift and Enter makes a new line, ArrowUp edits your last message.</p>
     </form>
@@ -81,10 +83,11 @@ export function Composer({ chat, room, task, onTask }) {
 }
 
 function Task({ task, onCancel }) {
+  const title = task.kind === "edit" ? "Edit your message" : `Reply to ${task.line.from}`;
   return html`
     <div class="task">
       <${Icon} name=${task.kind} />
-      <span class="task-words"><b>${task.kind === "edit" ? "Edit your message" : `Reply to ${task.line.from}`}</b> <span>${task.line.text}</span></span>
+      <span class="task-words"><b>${title}</b> <span>${task.line.text}</span></span>
       <${IconButton} icon="close" label="Cancel (Escape)" onClick=${onCancel} />
     </div>
   `;

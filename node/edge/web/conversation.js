@@ -85,7 +85,8 @@ function Typing({ room }) {
   const users = room.typers(Date.now());
   return html`
     <p class="typing" data-test="typing">
-      ${users.length > 0 && html`<span class="typing-dots" aria-hidden="true"><i></i><i></i><i></i></span>${people(users)} ${users.length === 1 ? "is" : "are"} typing`}
+      ${users.length > 0 && html`<span class="typing-dots" aria-hidden="true"><i></i><i></i><i></i></span>`}
+      ${users.length > 0 && `${people(users)} ${users.length === 1 ? "is" : "are"} typing`}
     </p>
   `;
 }

@@ -27,5 +27,7 @@ export function Icon({ name }) {
 
 /** A button that is a picture: `label` is its name. */
 export function IconButton({ icon, label, ...rest }) {
-  return html`<button type="button" class="icon-button" aria-label=${label} title=${label} ...${rest}><${Icon} name=${icon} /></button>`;
+  return html`
+    <button type="button" class="icon-button" aria-label=${label} title=${label} ...${rest}><${Icon} name=${icon} /></button>
+  `;
 }

@@ -9,7 +9,8 @@ const EMOJI = ["👍", "❤️", "😂", "🎉", "😮", "😢", "🙏", "🔥",
 
 /** A text with its addresses as links; every piece is a text node. */
 export function Text({ text }) {
-  return pieces(text).map(({ text: piece, href }) => (href ? html`<a href=${href} target="_blank" rel="noopener noreferrer nofollow">${piece}</a>` : piece));
+  const link = (href) => html`<a href=${href} target="_blank" rel="noopener noreferrer nofollow">${href}</a>`;
+  return pieces(text).map((piece) => (piece.href ? link(piece.href) : piece.text));
 }
 
 /**
@@ -150,7 +151,8 @@ export function Pending({ line, quoted, onAgain, onDiscard }) {
         </div>
         ${line.error &&
         html`<p class="failure" role="alert">
-          ${line.error} <button type="button" class="link" onClick=${onAgain}>Try again</button> <button type="button" class="link" onClick=${onDiscard}>Discard</button>
+          ${line.error} <button type="button" class="link" onClick=${onAgain}>Try again</button>${" "}
+          <button type="button" class="link" onClick=${onDiscard}>Discard</button>
         </p>`}
       </div>
     </li>

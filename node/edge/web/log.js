@@ -118,7 +118,9 @@ function lines(chat, room, active, onTask) {
   let before = null;
   let divided = room.divider === null;
   for (const line of shown) {
-    if (before === null || dayKey(before.at) !== dayKey(line.at)) found.push(html`<li class="day" key="day-${line.seq}"><span>${dayOf(line.at)}</span></li>`);
+    if (before === null || dayKey(before.at) !== dayKey(line.at)) {
+      found.push(html`<li class="day" key="day-${line.seq}"><span>${dayOf(line.at)}</span></li>`);
+    }
     if (!divided && line.seq >= room.divider) {
       divided = true;
       found.push(html`<li class="divider" key="divider"><span>New</span></li>`);

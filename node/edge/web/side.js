@@ -5,7 +5,6 @@ import { narrow } from "./chat.js";
 import { TokenClock } from "./clock.js";
 import { classes, html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { IconButton } from "./icons.js";
-import { Text } from "./line.js";
 import { dayOf, explain, fullTimeOf, plural, timeOf } from "./words.js";
 
 const TITLES = { people: "People", "search-room": "Search this room", search: "Search", link: "Connection" };
@@ -129,7 +128,10 @@ function Search({ chat, room, onClose }) {
         (message) => html`
           <li key="${message.room}-${message.seq}">
             <button type="button" class="result" onClick=${() => go(message)}>
-              <span class="result-head"><b>${message.from}</b><span class="muted">${room ? "" : `${message.room} · `}${dayOf(message.at)} ${timeOf(message.at)}</span></span>
+              <span class="result-head">
+                <b>${message.from}</b>
+                <span class="muted">${room ? "" : `${message.room} · `}${dayOf(message.at)} ${timeOf(message.at)}</span>
+              </span>
               <span class="result-text">${message.text}</span>
             </button>
           </li>
@@ -181,7 +183,9 @@ function Link({ chat, peers, onSignOut }) {
     <h3>What happened</h3>
     <ol class="plain journal" data-test="journal">
       ${chat.journal.entries.map(
-        (entry) => html`<li class="entry entry-${entry.tone}"><time title=${fullTimeOf(entry.at)}>${seconds(entry.at)}</time><span><${Text} text=${entry.text} /></span></li>`,
+        (entry) => html`
+          <li class="entry entry-${entry.tone}"><time title=${fullTimeOf(entry.at)}>${seconds(entry.at)}</time><span>${entry.text}</span></li>
+        `,
       )}
     </ol>
     ${session && html`<p class="hint">Session <code>${session}</code></p>`}

@@ -57,7 +57,7 @@ function RoomLink({ room, chat }) {
         data-room=${room.name}
         onClick=${() => chat.open(room.name)}
       >
-        ${room.kind === "direct" ? html`<${Avatar} name=${title} small />` : html`<span class="room-mark" aria-hidden="true">${room.kind === "private" ? html`<${Icon} name="lock" />` : "#"}</span>`}
+        <${Mark} kind=${room.kind} title=${title} />
         <span class="room-words">
           <span class="room-title">${title}</span>
           ${last && html`<span class="room-last">${last.from === chat.me ? "You" : last.from}: ${last.text}</span>`}
@@ -68,6 +68,11 @@ function RoomLink({ room, chat }) {
   `;
 }
 
+function Mark({ kind, title }) {
+  if (kind === "direct") return html`<${Avatar} name=${title} small />`;
+  return html`<span class="room-mark" aria-hidden="true">${kind === "private" ? html`<${Icon} name="lock" />` : "#"}</span>`;
+}
+
 function Invitations({ chat }) {
   if (chat.invitations.size === 0) return null;
   return html`
@@ -76,7 +81,10 @@ function Invitations({ chat }) {
       ${[...chat.invitations].map(
         ([room, { title, by }]) => html`
           <li class="invitation" key=${room}>
-            <span class="room-words"><span class="room-title">${title || room}</span>${by && html`<span class="room-last">from ${by}</span>`}</span>
+            <span class="room-words">
+              <span class="room-title">${title || room}</span>
+              ${by && html`<span class="room-last">from ${by}</span>`}
+            </span>
             <button type="button" class="small" onClick=${() => chat.join(room).catch((error) => chat.fail(error))}>Join</button>
           </li>
         `,
