@@ -60,6 +60,28 @@ def test_a_node_is_killed_under_a_user_who_misses_nothing(own_cluster: Cluster, 
     assert late.texts() == everything
 
 
+def test_all_nodes_are_killed_and_the_page_waits_for_them(own_cluster: Cluster, meet: MeetPerson) -> None:
+    """With nobody there the page keeps trying and keeps what one writes; once nodes are back, all of it arrives, once."""
+    ann, bob = meet("ann").sign_in(own_cluster[0].url), meet("bob").sign_in(own_cluster[1].url)
+    ann.may_lose_nodes = bob.may_lose_nodes = True
+    ann.create("Low water")
+    bob.join("Low water")
+    ann.say("Before")
+    bob.sees("Before")
+    for node in own_cluster:
+        node.kill()
+    ann.strip_says("Lost n1")
+    for number in range(3):
+        ann.say(f"into the dark {number}")
+    expect(ann.page.locator(".pending")).to_have_count(3)
+    own_cluster.start()
+    expect(ann.page.locator(".pending")).to_have_count(0, timeout=40_000)
+    bob.sees("into the dark 2")
+    everything = ["Before", *(f"into the dark {number}" for number in range(3))]
+    assert ann.texts() == everything
+    assert bob.texts() == everything
+
+
 def test_a_user_moves_to_another_node_and_leaves_one_that_drains(own_cluster: Cluster, meet: MeetPerson) -> None:
     """The list of nodes moves the page in place; a node that is asked to stop hands its user on."""
     ann = meet("mia").sign_in(own_cluster[0].url)
