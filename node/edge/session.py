@@ -20,8 +20,10 @@ class Session:
 
     __slots__ = (
         "_held",
+        "_held_size",
         "_high",
         "_missed",
+        "_unheld",
         "connection",
         "ended",
         "id",
@@ -46,6 +48,7 @@ class Session:
         self.working = False
         self._high = high
         self._held: list[tuple[str, int | None, str]] | None = []
+        self._held_size, self._unheld = 0, dict[str, int]()  # what was held, in characters; room -> what to replay from
         self._missed: dict[str, int] | None = None  # room -> the last seq that went out, while the socket is slow
 
     def alive(self, now: int) -> bool:
@@ -61,7 +64,7 @@ class Session:
         if not self.alive(now):
             return False
         if self._held is not None:
-            self._held.append((room, seq, packet))
+            self._hold(packet, room, seq)
             return False
         if self._missed is None and self.connection.unsent >= self._high:  # then the connection will tell when it has drained
             self._missed = {}
@@ -72,11 +75,27 @@ class Session:
         self.connection.put(packet)
         return True
 
+    def _hold(self, packet: str, room: str, seq: int | None) -> None:
+        """Keep an event for `release`, up to the outbox limit; from the first that does not fit on, where to replay from."""
+        assert self._held is not None
+        self._held_size += len(packet)
+        if self._held_size <= self._high:
+            self._held.append((room, seq, packet))
+        elif seq is not None:
+            self._unheld.setdefault(room, seq - 1)
+
     def release(self, replayed: dict[str, int], *, now: int) -> int:
         """End the holding back: send what came meanwhile, but for what the replays (`room -> last seq`) already held."""
         held, self._held = self._held or [], None
         fresh = ((r, s, p) for r, s, p in held if s is None or s > replayed.get(r, 0))
-        return sum(self.deliver(packet, room=room, seq=seq, now=now) for room, seq, packet in fresh)
+        sent = sum(self.deliver(packet, room=room, seq=seq, now=now) for room, seq, packet in fresh)
+        for room, after in self._unheld.items():
+            if self._missed is not None:
+                self._missed.setdefault(room, after)
+            elif self.alive(now):
+                self.send("resync", {"room": room, "after": max(after, replayed.get(room, 0))})
+        self._unheld = {}
+        return sent
 
     @property
     def slow(self) -> bool:
