@@ -1,7 +1,7 @@
 /** One line of a conversation: a message with what can be done to it, a note, or a message that is on its way. */
 
 import { Avatar } from "./avatar.js";
-import { classes, html, useEffect, useState } from "./html.js";
+import { classes, html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { IconButton } from "./icons.js";
 import { fullTimeOf, people, pieces, timeOf } from "./words.js";
 
@@ -122,8 +122,8 @@ function Tools({ line, can, on, picking, setPicking }) {
 }
 
 function Picker({ onPick }) {
-  const focusFirst = (node) => node?.querySelector("button").focus();
-  useEffect(() => focusFirst(document.querySelector(".picker")), []);
+  const picker = useRef();
+  useLayoutEffect(() => picker.current.firstElementChild.focus(), []);
   const walk = (event) => {
     const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: 6, ArrowUp: -6 };
     if (!(event.key in steps)) return;
@@ -133,7 +133,7 @@ function Picker({ onPick }) {
     buttons[(buttons.indexOf(event.target) + steps[event.key] + buttons.length) % buttons.length].focus();
   };
   return html`
-    <div class="picker" role="group" aria-label="Reactions" onKeyDown=${walk}>
+    <div class="picker" ref=${picker} role="group" aria-label="Reactions" onKeyDown=${walk}>
       ${EMOJI.map((emoji) => html`<button type="button" key=${emoji} aria-label=${emoji} onClick=${() => onPick(emoji)}>${emoji}</button>`)}
     </div>
   `;
