@@ -267,8 +267,9 @@ def _unknown_variables(environment: Mapping[str, str]) -> list[str]:
 
 def suggestion(name: str, known: list[str]) -> str:
     """`; did you mean …?` where one of `known` is close to `name`, else nothing."""
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
-    return f"; did you mean {close[0]}?" if close else ""
+    bare = {one.removeprefix(PREFIX): one for one in known}  # what all have in common makes none of them alike
+    close = difflib.get_close_matches(name.removeprefix(PREFIX), bare, n=1, cutoff=0.7)
+    return f"; did you mean {bare[close[0]]}?" if close else ""
 
 
 _KEYS = ("jwt_secret", "jwt_public_key_file", "jwks_url", "oidc_issuer")

@@ -24,6 +24,7 @@ _ALGORITHMS = (
 _KID_FORM = re.compile(r"(?P<kid>[A-Za-z0-9._-]{1,64}):(?P<secret>.+)\Z", re.DOTALL)
 _COOKIE = re.compile(r"cookie:[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}\Z")
 _MOST_PEM = 1_048_576
+_KEY_FILE = re.compile(r"\s*(-----BEGIN|ssh-|ecdsa-sha2-)")  # a public key as HMAC secret is one that everybody knows
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -148,6 +149,8 @@ def _secrets(text: str) -> dict[str | None, str]:
         size = len(text.encode())
     except UnicodeEncodeError:
         raise ValueError("bytes that are not UTF-8") from None
+    if _KEY_FILE.match(text):
+        raise ValueError("the text of a key file, which is no HMAC secret")
     matches = [_KID_FORM.match(part) for part in text.split(",")]
     pairs = [(match["kid"], match["secret"]) for match in matches if match is not None]
     short = [n for n, (_, secret) in enumerate(pairs, 1) if len(secret.encode()) < MIN_SECRET_BYTES]
