@@ -17,9 +17,9 @@ MeetPerson = Callable[..., Person]
 Shoot = Callable[[Page, str], None]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium."""
+    """The system's Chromium. Ended with each file: while it runs its event loop does, and no async test could."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert found is not None, "Chromium is needed"
     with sync_playwright() as playwright:
