@@ -224,7 +224,7 @@ async def test_roles(cluster: Cluster) -> None:
 
 async def test_room_list(cluster: Cluster) -> None:
     """Public rooms and one's own, those one is in first; by name or title, at most as many as asked for."""
-    async with pair(cluster, "listing-a", title="Apples and pears") as (ann, bob):
+    async with pair(cluster, "listing-a", title="Apples and pears") as (ann, _):
         ok(await ann.ask("room:create", {"room": "listing-b", "title": "Plums"}))
         ok(await ann.ask("room:create", {"room": "listing-c", **PRIVATE}))
         listed = ok(await ann.ask("room:list", {"query": "listing-"}))["rooms"]
