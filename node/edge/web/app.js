@@ -1,6 +1,7 @@
 /** The page: the door, and behind it the chat. */
 
 import { Chat, titleOf } from "./chat.js";
+import { write } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { Credentials } from "./credentials.js";
 import { classes, html, render, useEffect, useState } from "./html.js";
@@ -62,7 +63,7 @@ function Shell({ chat, credentials, peers, onSignOut }) {
   }, [chat]);
   const close = () => {
     setSide(null);
-    document.getElementById("message")?.focus();
+    write();
   };
   const freshToken = (token) => {
     credentials.token = token;

@@ -1,10 +1,20 @@
 /** Where one writes: Enter sends, Shift+Enter is a new line, ArrowUp edits the last message, Escape lets go. */
 
-import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
+import { html, useLayoutEffect, useRef, useState } from "./html.js";
 import { Icon, IconButton } from "./icons.js";
 
 const MOST = 4_000;
 const MOST_HEIGHT = 220;
+
+/** Put the focus where one writes. */
+export function write() {
+  document.getElementById("message")?.focus();
+}
+
+/** The same, but not on a phone: its keyboard would cover what one came to read. */
+export function writeIfHandy() {
+  if (matchMedia("(hover: hover)").matches) write();
+}
 
 /**
  * @param {{chat: object, room: object, task: null | {kind: "reply" | "edit", line: object}, onTask: Function}} props
@@ -12,7 +22,7 @@ const MOST_HEIGHT = 220;
 export function Composer({ chat, room, task, onTask }) {
   const field = useRef();
   const [text, setText] = useState(room.draft);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (task?.kind === "edit") setText(task.line.text);
     if (task !== null) field.current.focus();
   }, [task]);

@@ -1,7 +1,7 @@
 /** The middle of the page: the open room. */
 
-import { Composer } from "./composer.js";
-import { classes, html, useEffect, useState } from "./html.js";
+import { Composer, write, writeIfHandy } from "./composer.js";
+import { classes, html, useEffect, useLayoutEffect, useState } from "./html.js";
 import { IconButton } from "./icons.js";
 import { Log } from "./log.js";
 import { Logo } from "./logo.js";
@@ -61,14 +61,11 @@ function Strip({ chat }) {
 
 function Body({ chat, room }) {
   const [task, setTask] = useState(null);
-  const write = () => document.getElementById("message")?.focus();
   const choose = (next) => {
     setTask(next);
     if (next === null) write();
   };
-  useEffect(() => {
-    if (matchMedia("(hover: hover)").matches) write(); // on a phone, the keyboard would cover what one came to read
-  }, []);
+  useLayoutEffect(writeIfHandy, []);
   return html`
     <${Log} chat=${chat} room=${room} onTask=${setTask} onWrite=${write} />
     <${Typing} room=${room} />

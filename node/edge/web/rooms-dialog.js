@@ -1,5 +1,6 @@
 /** Join a public room, or make one. */
 
+import { writeIfHandy } from "./composer.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { explain, plural } from "./words.js";
 
@@ -19,11 +20,11 @@ export function RoomsDialog({ chat, onClose }) {
     const timer = setTimeout(() => chat.listed(query).then(setRooms, (failure) => setError(explain(failure))), query ? 200 : 0);
     return () => clearTimeout(timer);
   }, [query]);
-  const attempt = (act) =>
-    act().then(
-      () => dialog.current?.close(),
-      (failure) => setError(explain(failure)),
-    );
+  const enter = () => {
+    dialog.current?.close(); // gives the focus back to what had it before
+    writeIfHandy();
+  };
+  const attempt = (act) => act().then(enter, (failure) => setError(explain(failure)));
   const others = (rooms ?? []).filter(({ room }) => !chat.rooms.has(room));
   return html`
     <dialog ref=${dialog} class="dialog" aria-labelledby="rooms-title" onClose=${onClose}>

@@ -76,7 +76,7 @@ function Person({ chat, room, member }) {
       <span class="room-words">
         <span class="room-title">${user}${me ? " (you)" : ""}</span>
         <span class="room-last">
-          ${online ? "online" : "away"}
+          ${online ? "online" : "away"}${mayRank && " ·"}
           ${mayRank
             ? html`<select aria-label="Role of ${user}" value=${role} onChange=${rank}>
                 ${Object.keys(RANK).map((each) => html`<option value=${each}>${each}</option>`)}
