@@ -58,7 +58,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_public_key_file: Annotated[Path | None, Kind(take.public_keys, "PEM file of one or more public keys")] = None
     jwks_url: Annotated[str | None, Kind(take.url, "where the key set is", secret=True)] = None
     oidc_issuer: Annotated[str | None, Kind(take.url, "issuer whose key set is discovered", secret=True)] = None
-    jwt_issuer: Annotated[str | None, Kind(take.text, "required `iss`")] = None
+    jwks_refresh_seconds: Annotated[float, Kind(take.seconds(1, 86_400), "how often the key set is fetched")] = 300.0
+    jwks_cooldown_seconds: Annotated[
+        float, Kind(take.seconds(1, 3_600), "it is fetched at once when a token's key is missing, at most this often")
+    ] = 10.0
+    jwks_stale_seconds: Annotated[
+        float, Kind(take.seconds(1), "how long the last key set is gone by while the issuer is away")
+    ] = 3_600.0
+    jwks_allow_http: Annotated[
+        bool,
+        Kind(take.switch, "1 lets the key set come over plain HTTP from another machine: whoever is on the way can forge it"),
+    ] = False
+    jwt_issuer: Annotated[str | None, Kind(take.text, "required `iss` (default: the OIDC issuer)")] = None
     jwt_audience: Annotated[str | None, Kind(take.text, "required `aud`")] = None
     jwt_leeway_seconds: Annotated[float, Kind(take.seconds(0, 300), "clock skew allowed on nbf and iat; never extends exp")] = 5.0
     jwt_max_ttl_seconds: Annotated[float, Kind(take.seconds(0), "a token that lives longer is refused; 0 is no cap")] = 0.0

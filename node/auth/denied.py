@@ -36,3 +36,7 @@ class Denied(msgspec.Struct, frozen=True):
     code: DenialCode
     message: str
     retry_after: int | None = None
+
+
+class KeyMissing(Denied, frozen=True):
+    """No key that is held now may have signed the token; one that its issuer has published since may have."""

@@ -15,7 +15,7 @@ from typing import Any
 import jwt
 import msgspec
 
-from node.auth.denied import DenialCode, Denied
+from node.auth.denied import DenialCode, Denied, KeyMissing
 from node.auth.keys import Key, KeyRing
 from node.core.identity import Principal
 
@@ -35,6 +35,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     max_user_chars: int = 128
 
 
+class Verified(msgspec.Struct, frozen=True, kw_only=True):
+    """What a good token says, and the key that it is good under."""
+
+    principal: Principal
+    key: Key
+    algorithm: str
+
+
 class _Refusal(Exception):
     """Leaves the judging functions at the first fault; never leaves this module."""
 
@@ -42,16 +50,32 @@ class _Refusal(Exception):
         self.denied = Denied(code, message)
 
 
+class _NoKey(_Refusal):
+    """The fault is that no key is there: another key might make the token a good one."""
+
+    def __init__(self, code: DenialCode, message: str) -> None:
+        self.denied = KeyMissing(code, message)
+
+
 def verify(token: str, keys: KeyRing, policy: Policy, *, now: int) -> Principal | Denied:
-    """Judge a token at `now` (ms). Never raises, whatever the text; a `Denied` holds no part of it."""
+    """Judge a token at `now` (ms). Never raises, whatever the text; a `Denied` holds no part of it.
+
+    A `KeyMissing` says that a ring with more keys might accept it.
+    """
+    verdict = examine(token, keys, policy, now=now)
+    return verdict.principal if isinstance(verdict, Verified) else verdict
+
+
+def examine(token: str, keys: KeyRing, policy: Policy, *, now: int) -> Verified | Denied:
+    """As `verify`, and says by which key."""
     try:
         if len(token.encode("utf-8", "surrogatepass")) > policy.max_bytes:
             raise _Refusal("token_too_large", f"a token takes at most {policy.max_bytes} bytes")
         if not _COMPACT.match(token):
             raise _Refusal("token_malformed", "not a compact JWS: three base64url parts with dots between them")
         header = _json_object(token.split(".", 1)[0], "header")
-        claims = _signed_claims(token, header, keys, policy)
-        return _judge_claims(claims, policy, now)
+        claims, key = _signed_claims(token, header, keys, policy)
+        return Verified(principal=_judge_claims(claims, policy, now), key=key, algorithm=header["alg"])
     except _Refusal as refusal:
         return refusal.denied
 
@@ -93,8 +117,11 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _signed_claims(token: str, header: dict[str, Any], keys: KeyRing, policy: Policy) -> dict[str, Any]:
-    """The claims, once the signature holds under a key that its algorithm and `kid` may use."""
+def _signed_claims(token: str, header: dict[str, Any], keys: KeyRing, policy: Policy) -> tuple[dict[str, Any], Key]:
+    """The claims, once the signature holds under a key that its algorithm and `kid` may use; and that key.
+
+    Of the header only `alg` and `kid` choose a key: where it says that one could be found (`jku`, `jwk`, `x5u`, `x5c`) counts for nothing.
+    """
     algorithm, kid = header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in policy.algorithms:
         raise _Refusal("algorithm_not_allowed", f"the token's alg is not one of {', '.join(sorted(policy.algorithms))}")
@@ -104,12 +131,14 @@ def _signed_claims(token: str, header: dict[str, Any], keys: KeyRing, policy: Po
         raise _Refusal("token_malformed", "the token's kid is not a string")
     candidates = keys.candidates(kid, algorithm)
     if isinstance(candidates, Denied):
-        raise _Refusal(candidates.code, candidates.message)
+        raise _NoKey(candidates.code, candidates.message)
     signed, _, signature = token.rpartition(".")
     claims = _json_object(token.split(".")[1], "payload")
-    if any(_holds(key, algorithm, signed.encode(), signature) for key in candidates):
-        return claims
-    raise _Refusal("signature_invalid", "the token's signature does not hold under any key of ours")
+    for key in candidates:
+        if _holds(key, algorithm, signed.encode(), signature):
+            return claims, key
+    refusal = _Refusal if kid is not None and any(key.kid == kid for key in candidates) else _NoKey
+    raise refusal("signature_invalid", "the token's signature does not hold under any key of ours")
 
 
 def _holds(key: Key, algorithm: str, signed: bytes, signature: str) -> bool:
@@ -121,7 +150,7 @@ def _holds(key: Key, algorithm: str, signed: bytes, signature: str) -> bool:
         return False
 
 
-@functools.lru_cache(maxsize=64)  # keys come from the configuration only; preparing one costs as much as verifying with it
+@functools.lru_cache(maxsize=256)  # no token brings a key along; preparing one costs as much as verifying with it
 def _prepared(material: bytes, algorithm: str) -> Any:
     return jwt.get_algorithm_by_name(algorithm).prepare_key(material)
 

@@ -1,0 +1,75 @@
+"""The keys and the policy that the settings ask for."""
+
+import random
+from collections.abc import Callable
+
+from node.auth.jwks import IssuerKeys, Pace
+from node.auth.key_fetch import Issuer, KeyFetcher, Outcome, insecure
+from node.auth.keys import FixedKeys, Key, KeyRing, UnfitKey
+from node.auth.pem import keys_of_pem
+from node.auth.tokens import Policy
+from node.config import ConfigurationError, Settings
+
+
+def policy_of(settings: Settings) -> Policy:
+    """What a token must be. The tokens of an OpenID Connect issuer say that they are its own (its Core 1.0, section 3.1.3.7)."""
+    return Policy(
+        algorithms=settings.algorithms,
+        issuer=settings.jwt_issuer or settings.oidc_issuer,
+        audience=settings.jwt_audience,
+        leeway_ms=round(settings.jwt_leeway_seconds * 1000),
+        max_ttl_ms=round(settings.jwt_max_ttl_seconds * 1000),
+        max_bytes=settings.limits.token_bytes,
+        max_user_chars=settings.limits.user_chars,
+    )
+
+
+def fixed_keys(settings: Settings) -> KeyRing:
+    """The keys that the settings hold. Raises `ConfigurationError` when the PEM file has something else in it."""
+    return KeyRing((*KeyRing.from_secrets(settings.jwt_secret).keys, *_file_keys(settings)))
+
+
+def _file_keys(settings: Settings) -> tuple[Key, ...]:
+    path = settings.jwt_public_key_file
+    if path is None:
+        return ()
+    try:
+        return keys_of_pem(path.read_bytes())
+    except (OSError, UnfitKey) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        takes = "takes the path of a PEM file of public keys"
+        raise ConfigurationError([f"TIDEGATE_JWT_PUBLIC_KEY_FILE: {takes}, got {str(path)!r} ({reason})"]) from None
+
+
+def issuer_of(settings: Settings) -> Issuer | None:
+    """Where the key set is; a URL of its own goes before discovery."""
+    if settings.jwks_url is None and settings.oidc_issuer is None:
+        return None
+    return Issuer(jwks_url=settings.jwks_url, issuer=settings.oidc_issuer, allow_http=settings.jwks_allow_http)
+
+
+def key_problems(settings: Settings) -> list[str]:
+    """What is wrong with the configured keys, as `ConfigurationError` has it."""
+    problems = []
+    for name, url in (("JWKS_URL", settings.jwks_url), ("OIDC_ISSUER", settings.oidc_issuer)):
+        if url is not None and insecure(url) and not settings.jwks_allow_http:
+            takes = "takes an https:// URL (http:// only of this machine, or with TIDEGATE_JWKS_ALLOW_HTTP=1)"
+            problems.append(f"TIDEGATE_{name}: {takes}, got plain HTTP to another machine")
+    try:
+        fixed_keys(settings)
+    except ConfigurationError as error:
+        problems += error.problems
+    return problems
+
+
+def key_source(settings: Settings, fetched: Callable[[Outcome], None]) -> FixedKeys | IssuerKeys:
+    """The source of keys; `fetched` is told how each fetch came out."""
+    fixed, issuer = fixed_keys(settings), issuer_of(settings)
+    if issuer is None:
+        return FixedKeys(fixed)
+    pace = Pace(
+        refresh_s=settings.jwks_refresh_seconds,
+        cooldown_s=settings.jwks_cooldown_seconds,
+        stale_s=settings.jwks_stale_seconds,
+    )
+    return IssuerKeys(KeyFetcher(issuer).fetch, fixed=fixed, pace=pace, draw=random.random, fetched=fetched)
