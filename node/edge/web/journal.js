@@ -1,6 +1,6 @@
 /** What happened to the connection, in words: the strip above the messages and the list in the connection pane. */
 
-import { plural, span } from "./words.js";
+import { span } from "./words.js";
 
 const KEPT = 40;
 
@@ -69,6 +69,3 @@ export class Journal {
     return { text: `${this.#cause}. Trying ${new URL(url).host}`, tone: "calm", strip: true, wait };
   }
 }
-
-/** "3 unread" for a title or a label. */
-export const unreadWords = (count) => (count > 0 ? plural(count, "unread message") : "");
