@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -22,18 +24,28 @@ def engine_url(url: str, transport: str = "websocket", **query: str) -> str:
 
 
 @asynccontextmanager
-async def websocket(url: str, **query: str) -> AsyncIterator[ClientConnection]:
-    """An open Engine.IO WebSocket, before its handshake packet was read; nothing answers its pings."""
-    async with connect(engine_url(url, **query), compression=None, ping_interval=None, close_timeout=1, max_size=None) as socket:
-        yield socket
+async def websocket(url: str, *, receive_buffer: int = 0, **query: str) -> AsyncIterator[ClientConnection]:
+    """An open Engine.IO WebSocket, before its handshake packet was read; nothing answers its pings.
+
+    `receive_buffer` is how many bytes the kernel may hold for a client that does not read (0: what it likes).
+    """
+    with socket.socket() as tcp:
+        if receive_buffer:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        parts = urlsplit(url)
+        tcp.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(tcp, (parts.hostname, parts.port))
+        address = engine_url(url, **query)
+        async with connect(address, sock=tcp, compression=None, ping_interval=None, close_timeout=1, max_size=None) as opened:
+            yield opened
 
 
-async def close_code(socket: ClientConnection) -> int:
+async def close_code(opened: ClientConnection) -> int:
     """Read to the end of a WebSocket that is being closed, and return the code of the close."""
     try:
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                await socket.recv()
+                await opened.recv()
     except ConnectionClosed as closed:
         return closed.rcvd.code if closed.rcvd else 1006
 
@@ -56,8 +68,8 @@ class Client:
     `packets` has all Socket.IO packets as they came, `events` the events among them, of all namespaces, as `(name, payload)`.
     """
 
-    def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
+    def __init__(self, opened: ClientConnection) -> None:
+        self._socket = opened
         self.packets: list[str] = []
         self.events: list[tuple[str, Payload]] = []
         self.close_code: int | None = None
@@ -192,10 +204,10 @@ class Client:
 
 
 @asynccontextmanager
-async def raw_client(url: str, **query: str) -> AsyncIterator[Client]:
+async def raw_client(url: str, *, receive_buffer: int = 0, **query: str) -> AsyncIterator[Client]:
     """A client after Engine.IO's handshake, in no namespace yet."""
-    async with websocket(url, **query) as socket:
-        client = Client(socket)
+    async with websocket(url, receive_buffer=receive_buffer, **query) as opened:
+        client = Client(opened)
         await client.begin()
         try:
             yield client

@@ -17,7 +17,7 @@ from tests.support.wait import block_until
 
 ROOT = Path(__file__).parents[2]
 _ANNOUNCED = re.compile(r"listening on (http://127\.0\.0\.1:(\d+))")
-START_S = 20.0  # until a node serves, on a machine that is busy with other tests
+START_S = 60.0  # until a node serves, on a machine that is busy with other tests
 STOP_S = 15.0
 
 
