@@ -24,7 +24,9 @@ from broker.log import Broker, LogUnavailable
 from broker.memory import open_memory
 from broker.sqlite import open_sqlite
 from broker.topology import control_partition
+from node.auth.deadlines import Schedule
 from node.auth.keys import KeyRing
+from node.auth.levelling import Levels
 from node.auth.tokens import Policy, sign
 from node.config import ConfigurationError, Settings
 from node.core.effects import Applied, Effect, Lost
@@ -243,7 +245,7 @@ class Node:
             origin_allowed=lambda origin, environ: self._origins.allowed(origin, environ.get("HTTP_HOST", "")),
             outbox_bytes=settings.limits.outbox_bytes,
             payload_bytes=settings.limits.payload_bytes,
-            refresh_window_ms=round(settings.refresh_window_seconds * 1000),
+            schedule=Schedule(Levels(round(settings.refresh_window_seconds * 1000))),
             connect_timeout_s=settings.connect_timeout_seconds,
             max_sessions=settings.max_sessions,
             ping_interval_s=settings.ping_interval_seconds,

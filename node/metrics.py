@@ -78,10 +78,9 @@ class Metrics:
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
 
-def expiring(deadlines: Iterable[int], now: int) -> list[tuple[str, int]]:
-    """How many of the deadlines (ms) lie within each span ahead of `now`."""
-    left = [(at - now) / 1000 for at in deadlines]
-    return [(name, sum(1 for seconds in left if seconds <= most)) for name, most in _AHEAD]
+def expiring(ending_by: Callable[[int], int], now: int) -> list[tuple[str, int]]:
+    """How many sessions end within each span ahead of `now` (ms), asked of `ending_by` for each span's end."""
+    return [(name, ending_by(now + 1_000 * seconds)) for name, seconds in _AHEAD]
 
 
 class _Live:

@@ -52,7 +52,8 @@ class Status:
             "not_ready": not_ready,
             "sessions": len(self.gateway.sessions),
             "connections": self.gateway.connections(),
-            "expiring": dict(expiring(self.gateway.deadlines(), self._clock())),
+            "expiring": dict(expiring(self.gateway.schedule.expiring, self._clock())),
+            "renewal_peak_per_second": self.gateway.schedule.levels.peak_per_second(self._clock()),
             "handshakes": self._metrics.handshake_counts(),
             "positions": {str(p): self._store.position(p).offset for p in partitions},
             "lag_seconds": max(self._projector.lag_seconds(p) for p in partitions),
@@ -66,6 +67,7 @@ class Status:
             "nodes": nodes,
             "sessions": sum(state.get("sessions", 0) for state in nodes.values()),
             "expiring": _sums(state.get("expiring", {}) for state in nodes.values()),
+            "renewal_peak_per_second": sum(state.get("renewal_peak_per_second", 0) for state in nodes.values()),  # at most
             "handshakes": _sums(state.get("handshakes", {}) for state in nodes.values()),
             "lag_seconds": max(state.get("lag_seconds", 0.0) for state in nodes.values()),
             "log": {"epoch": self._log.epoch, "partitions": self._log.partitions, "up": self._log.up},
@@ -75,8 +77,10 @@ class Status:
         """The gauges of live state: `(name, help, labels, value)`, samples of one name together."""
         for transport, count in self.gateway.connections().items():
             yield "tidegate_sessions", "Open connections", {"transport": transport}, count
-        for within, count in expiring(self.gateway.deadlines(), self._clock()):
+        for within, count in expiring(self.gateway.schedule.expiring, self._clock()):
             yield "tidegate_sessions_expiring", "Open sessions whose exp lies within", {"within": within}, count
+        peak = self.gateway.schedule.levels.peak_per_second(self._clock())
+        yield "tidegate_renewal_peak_per_second", "The highest rate of renewals scheduled ahead", {}, peak
         yield "tidegate_outbox_bytes", "Unsent on all sockets", {}, self.gateway.outbox_bytes()
         yield "tidegate_broker_up", "Whether the log can be reached", {}, float(self._log.up)
         for partition in range(self._log.partitions):

@@ -5,36 +5,42 @@
 
 import asyncio
 import heapq
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import Literal
+
+from node.auth.levelling import Levels, refresh_window
 
 Kind = Literal["refresh", "expire"]
 
 
-def refresh_at(*, now: int, expires_at: int, window_ms: int, draw: float) -> int:
-    """The moment inside the refresh window at which a session is asked to renew.
-
-    The window is the last `window_ms` before the end, never more than half of the life left; `draw` in [0, 1) picks the place.
-    The last eighth of it is left free, so that a renewal that was asked for late still arrives in time.
-    """
-    window = min(window_ms, max(0, expires_at - now) // 2)
-    return expires_at - window + int(draw * window * 7 / 8)
-
-
 class Schedule:
-    """The deadlines of the open sessions: a heap with lazy removal, O(log n) a change."""
+    """The deadlines of the open sessions: a heap with lazy removal, O(log n) a change, and what lies ahead as counts."""
 
     SLACK = (
         1_000  # entries of the heap that may be stale, besides as many as are wanted: who comes and goes leaves some each time
     )
 
-    def __init__(self) -> None:
+    def __init__(self, levels: Levels) -> None:
+        self.levels = levels
         self._heap: list[tuple[int, Kind, str]] = []
         self._wanted: dict[str, dict[Kind, int]] = {}
+        self._ends: list[int] = []  # the ends, negated and sorted: the next one is the last, where taking it out moves nothing
+
+    def place(self, session: str, *, now: int, issued_at: int | None, expires_at: int) -> int:
+        """Give a session its moments, in place of those it had; returns the one at which it is asked to renew."""
+        self.drop(session)
+        window = refresh_window(now=now, issued_at=issued_at, expires_at=expires_at, window_ms=self.levels.window_ms)
+        refresh_at = self.levels.emptiest(*window)
+        self.set(session, refresh_at=refresh_at, expires_at=expires_at)
+        return refresh_at
 
     def set(self, session: str, *, refresh_at: int, expires_at: int) -> None:
         """Put a session's moments, in place of those it had."""
+        self.drop(session)
         self._wanted[session] = {"refresh": refresh_at, "expire": expires_at}
+        self.levels.add(refresh_at)
+        insort(self._ends, -expires_at)
         heapq.heappush(self._heap, (refresh_at, "refresh", session))
         heapq.heappush(self._heap, (expires_at, "expire", session))
         if len(self._heap) > self.SLACK + 4 * len(self._wanted):
@@ -44,7 +50,11 @@ class Schedule:
 
     def drop(self, session: str) -> None:
         """Forget a session; idempotent."""
-        self._wanted.pop(session, None)
+        kinds = self._wanted.pop(session, None)
+        if kinds is not None:
+            del self._ends[bisect_left(self._ends, -kinds["expire"])]
+            if "refresh" in kinds:
+                self.levels.release(kinds["refresh"])
 
     def next(self) -> int | None:
         """The earliest moment that is still wanted."""
@@ -61,27 +71,34 @@ class Schedule:
             _, kind, session = heapq.heappop(self._heap)
             kinds = self._wanted[session]
             if kind == "expire":
-                del self._wanted[session]
+                self.drop(session)
                 return kind, session
             del kinds[kind]
+            self.levels.release(at)
             if kinds["expire"] > now:
                 return kind, session
         return None
 
-    def expiries(self) -> list[int]:
-        """The deadlines of all open sessions, unordered."""
-        return [kinds["expire"] for kinds in self._wanted.values()]
+    def expiring(self, until: int) -> int:
+        """How many sessions end at `until` (ms) or before."""
+        return len(self._ends) - bisect_left(self._ends, -until)
 
 
 class Ticker:
     """Calls `due(kind, session)` when a moment comes: one timer handle, set to the earliest of all."""
 
-    LONGEST_S = 1.0  # a wall clock may be set while a timer sleeps: look at it again at least so often
+    LONGEST_S = 0.2  # a wall clock may be set while a timer sleeps: look at it so often that an end is still kept to the 250 ms
 
     def __init__(self, schedule: Schedule, clock: Callable[[], int], due: Callable[[Kind, str], None]) -> None:
         self._schedule, self._clock, self._due = schedule, clock, due
         self._handle: asyncio.TimerHandle | None = None
         self._closed = False
+
+    def place(self, session: str, *, now: int, issued_at: int | None, expires_at: int) -> int:
+        """As `Schedule.place`; wakes earlier where that is needed."""
+        refresh_at = self._schedule.place(session, now=now, issued_at=issued_at, expires_at=expires_at)
+        self._arm()
+        return refresh_at
 
     def set(self, session: str, *, refresh_at: int, expires_at: int) -> None:
         """As `Schedule.set`; wakes earlier where that is needed."""
@@ -99,13 +116,16 @@ class Ticker:
             self._handle.cancel()
 
     def _arm(self) -> None:
-        if self._handle is not None:
-            self._handle.cancel()
-            self._handle = None
         at = self._schedule.next()
-        if at is not None and not self._closed:
-            delay = min(self.LONGEST_S, max(0.0, (at - self._clock()) / 1000))
-            self._handle = asyncio.get_running_loop().call_later(delay, self._tick)
+        if at is None or self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        delay = min(self.LONGEST_S, max(0.0, (at - self._clock()) / 1000))
+        if self._handle is not None:
+            if self._handle.when() <= loop.time() + delay:
+                return  # what stands looks early enough
+            self._handle.cancel()
+        self._handle = loop.call_later(delay, self._tick)
 
     def _tick(self) -> None:
         self._handle = None

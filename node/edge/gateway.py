@@ -10,7 +10,7 @@ from typing import Any
 
 import socketio
 
-from node.auth.deadlines import Kind, Schedule, Ticker, refresh_at
+from node.auth.deadlines import Kind, Schedule, Ticker
 from node.auth.denied import Denied
 from node.core.effects import EndSessions
 from node.core.events import EndReason, SessionClosed, SessionOpened, SessionRenewed
@@ -66,7 +66,7 @@ class Gateway:
         origin_allowed: Callable[[str, dict[str, Any]], bool],
         outbox_bytes: int,
         payload_bytes: int,
-        refresh_window_ms: int,
+        schedule: Schedule,
         connect_timeout_s: float,
         max_sessions: int,
         ping_interval_s: float,
@@ -78,11 +78,11 @@ class Gateway:
         self._metrics, self._clock = metrics, clock
         self._commands = CommandQueues(chat=chat, admin=admin, quota=quota, refresh=self._refresh, metrics=metrics, clock=clock)
         self._ready, self._draw, self._max_sessions = ready, draw, max_sessions
-        self._outbox_bytes, self._window_ms, self._connect_timeout_s = outbox_bytes, refresh_window_ms, connect_timeout_s
+        self._outbox_bytes, self._connect_timeout_s = outbox_bytes, connect_timeout_s
         self.draining = False
         self.fanout = fanout_of(self)
-        self._schedule = Schedule()
-        self._ticker = Ticker(self._schedule, clock, self._due)
+        self.schedule = schedule  # the deadlines of the open sessions
+        self._ticker = Ticker(schedule, clock, self._due)
         self._sessions: dict[str, Session] = {}
         self._by_connection: dict[Connection, dict[str, Session]] = {}
         self._reassembly: dict[Connection, tuple[wire.Packet, int, int]] = {}  # packet, frames to come, bytes so far
@@ -111,10 +111,6 @@ class Gateway:
     def sessions(self) -> list[Session]:
         """The open sessions."""
         return list(self._sessions.values())
-
-    def deadlines(self) -> list[int]:
-        """The ends of the open sessions (ms)."""
-        return self._schedule.expiries()
 
     def connections(self) -> dict[str, int]:
         """How many connections there are, by transport."""
@@ -352,9 +348,10 @@ class Gateway:
         return {"ok": True, "expires_at": renewed.expires_at, "refresh_at": session.refresh_at}
 
     def _set_deadlines(self, session: Session, now: int) -> None:
-        expires_at = session.principal.expires_at
-        session.refresh_at = refresh_at(now=now, expires_at=expires_at, window_ms=self._window_ms, draw=self._draw())
-        self._ticker.set(session.id, refresh_at=session.refresh_at, expires_at=expires_at)
+        principal = session.principal
+        session.refresh_at = self._ticker.place(
+            session.id, now=now, issued_at=principal.issued_at, expires_at=principal.expires_at
+        )
 
     def _due(self, kind: Kind, session_id: str) -> None:
         session = self._sessions.get(session_id)

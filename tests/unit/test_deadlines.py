@@ -2,42 +2,19 @@
 
 import asyncio
 import time
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.auth.deadlines import Kind, Schedule, Ticker, refresh_at
+from node.auth.deadlines import Kind, Schedule, Ticker
+from node.auth.levelling import Levels
 from tests.support.wait import wait_until
 
-times = st.integers(0, 2**42)
-draws = st.floats(0, 1, exclude_max=True)
 
-
-@given(times, st.integers(-(10**6), 10**9), st.integers(0, 10**8), draws)
-def test_refresh_stands_inside_the_window(now: int, life: int, window: int, draw: float) -> None:
-    """Inside the last `window_ms`, inside the second half of the life, early enough for the answer, never behind `exp`."""
-    expires_at = now + life
-    at = refresh_at(now=now, expires_at=expires_at, window_ms=window, draw=draw)
-    assert expires_at - window <= at <= expires_at
-    if life > 0:
-        assert at - now >= life // 2
-        assert expires_at - at >= min(window, life // 2) // 8
-
-
-@given(st.lists(draws, min_size=2, max_size=50, unique=True))
-def test_refresh_spreads_by_the_draw(drawn: list[float]) -> None:
-    """A larger draw is not earlier: renewals are spread as evenly as the draws are."""
-    moments = [refresh_at(now=0, expires_at=120_000, window_ms=60_000, draw=draw) for draw in sorted(drawn)]
-    assert moments == sorted(moments)
-    assert all(60_000 <= at < 112_500 for at in moments)
-
-
-def test_refresh_uses_the_window_up_to_its_last_eighth() -> None:
-    """The first draw begins the window, the last one leaves an eighth of it."""
-    assert refresh_at(now=0, expires_at=3_600_000, window_ms=60_000, draw=0) == 3_540_000
-    assert refresh_at(now=0, expires_at=3_600_000, window_ms=60_000, draw=0.999999) == 3_592_499
-    assert refresh_at(now=0, expires_at=10_000, window_ms=60_000, draw=0) == 5_000
+def a_schedule() -> Schedule:
+    return Schedule(Levels(60_000))
 
 
 def taken(schedule: Schedule, now: int) -> list[tuple[Kind, str]]:
@@ -57,7 +34,7 @@ steps = st.one_of(
 @given(st.lists(steps, max_size=60))
 def test_schedule_against_a_plain_one(script: list[tuple[str, int, int, int]]) -> None:
     """As a list that is searched anew each time: all that is due, earliest first, once; no warning of what has ended."""
-    schedule, now = Schedule(), 0
+    schedule, now = a_schedule(), 0
     plain: dict[str, dict[Kind, int]] = {}
     for step, number, one, other in script:
         session = f"s{number}"
@@ -78,19 +55,24 @@ def test_schedule_against_a_plain_one(script: list[tuple[str, int, int, int]]) -
             for kinds in plain.values():
                 if kinds.get("refresh", now + 1) <= now:
                     del kinds["refresh"]
-        assert sorted(schedule.expiries()) == sorted(kinds["expire"] for kinds in plain.values())
+        for until in range(now - 5, now + 35, 5):
+            assert schedule.expiring(until) == sum(kinds["expire"] <= until for kinds in plain.values())
+        ahead = Counter(kinds["refresh"] // 1_000 for kinds in plain.values() if "refresh" in kinds)
+        assert schedule.levels.peak_per_second(0) == max(ahead.values(), default=0)
         assert schedule.next() == min((at for kinds in plain.values() for at in kinds.values()), default=None)
 
 
 def test_schedule_forgets_what_came_and_went() -> None:
     """A hundred thousand sessions that came and went, and one that renewed as often, leave next to nothing behind."""
-    schedule = Schedule()
+    schedule = a_schedule()
     for number in range(100_000):
         schedule.set(f"s{number}", refresh_at=10**9, expires_at=10**9 + number)
         schedule.drop(f"s{number}")
         schedule.set("stays", refresh_at=10**9, expires_at=10**9 + number)
     assert len(schedule._heap) <= 2 * Schedule.SLACK
-    assert schedule.expiries() == [10**9 + 99_999]
+    assert schedule.expiring(10**9 + 99_998) == 0
+    assert schedule.expiring(10**9 + 99_999) == 1
+    assert schedule.levels.peak_per_second(0) == 1
     assert taken(schedule, 10**9) == [("refresh", "stays")]
 
 
@@ -116,7 +98,7 @@ class Heard:
 async def test_ticker_calls_on_time() -> None:
     """On a real loop: each moment in its order, never early, and within PROTOCOL's 250 ms."""
     heard, start = Heard(), now_ms()
-    ticker = Ticker(Schedule(), now_ms, heard)
+    ticker = Ticker(a_schedule(), now_ms, heard)
     ticker.set("b", refresh_at=start + 60, expires_at=start + 120)
     ticker.set("a", refresh_at=start + 20, expires_at=start + 90)  # earlier than the timer that stands
     await wait_until(lambda: len(heard.calls) == 4, 5, "four moments")
@@ -130,7 +112,7 @@ async def test_ticker_calls_on_time() -> None:
 async def test_ticker_renewed_dropped_and_past() -> None:
     """A renewed session goes on, a dropped one is not called, one that is past already is called at once, without a warning."""
     heard, start = Heard(), now_ms()
-    ticker = Ticker(Schedule(), now_ms, heard)
+    ticker = Ticker(a_schedule(), now_ms, heard)
     ticker.set("renewed", refresh_at=start + 10, expires_at=start + 30)
     ticker.set("dropped", refresh_at=start + 10, expires_at=start + 30)
     ticker.set("past", refresh_at=start - 20, expires_at=start - 10)
@@ -147,7 +129,7 @@ async def test_ticker_renewed_dropped_and_past() -> None:
 async def test_ticker_after_a_stall() -> None:
     """When the loop was blocked past both moments, the session ends, and is not asked to renew any more."""
     heard, start = Heard(), now_ms()
-    ticker = Ticker(Schedule(), now_ms, heard)
+    ticker = Ticker(a_schedule(), now_ms, heard)
     ticker.set("a", refresh_at=start + 5, expires_at=start + 10)
     while now_ms() < start + 30:  # a stall of the loop itself
         pass
@@ -169,7 +151,7 @@ async def test_a_fault_with_one_session_keeps_no_other_open() -> None:
             raise LookupError(session)
         heard(kind, session)
 
-    ticker = Ticker(Schedule(), now_ms, due)
+    ticker = Ticker(a_schedule(), now_ms, due)
     for session in ("bad", "good"):
         ticker.set(session, refresh_at=start - 2, expires_at=start - 1)
     await wait_until(lambda: bool(heard.calls), 5, "the session behind the bad one")
@@ -183,12 +165,12 @@ async def test_a_fault_with_one_session_keeps_no_other_open() -> None:
 async def test_a_closed_ticker_is_silent() -> None:
     """After `close`, which may be called twice, nothing is called, also for what is set later."""
     heard, other, start = Heard(), Heard(), now_ms()
-    ticker = Ticker(Schedule(), now_ms, heard)
+    ticker = Ticker(a_schedule(), now_ms, heard)
     ticker.set("a", refresh_at=start + 5, expires_at=start + 10)
     ticker.close()
     ticker.close()
     ticker.set("b", refresh_at=start, expires_at=start)
-    witness = Ticker(Schedule(), now_ms, other)
+    witness = Ticker(a_schedule(), now_ms, other)
     witness.set("w", refresh_at=start + 30, expires_at=start + 40)
     await wait_until(lambda: len(other.calls) == 2, 5, "the witness")
     witness.close()
@@ -197,11 +179,13 @@ async def test_a_closed_ticker_is_silent() -> None:
 
 @pytest.mark.anyio
 async def test_a_clock_that_is_set() -> None:
-    """A wall clock that jumps ahead is noticed within a second, however long the timer was to sleep."""
+    """A wall clock that jumps ahead ends the session within PROTOCOL's 250 ms, however long the timer was to sleep."""
     heard, offset = Heard(), 0
-    ticker = Ticker(Schedule(), lambda: now_ms() + offset, heard)
+    ticker = Ticker(a_schedule(), lambda: now_ms() + offset, heard)
     ticker.set("a", refresh_at=now_ms() + 3_000_000, expires_at=now_ms() + 3_600_000)
-    offset = 3_600_001
-    await wait_until(lambda: bool(heard.calls), Ticker.LONGEST_S + 1, "the end by the new clock")
+    await asyncio.sleep(0)  # the timer stands
+    offset, stepped = 3_600_001, now_ms()
+    await wait_until(lambda: bool(heard.calls), 5, "the end by the new clock")
     ticker.close()
+    assert heard.calls[0][2] - stepped <= 250
     assert heard.names == [("expire", "a")]
