@@ -70,18 +70,18 @@ def _loopback(host: str) -> bool:
 class KeyFetcher:
     """Asks one issuer for its keys. Certificates are checked against the system's authorities (`SSL_CERT_FILE` names others)."""
 
-    def __init__(self, issuer: Issuer) -> None:
-        self._issuer = issuer
+    def __init__(self, issuer: Issuer, *, limit_s: float = FETCH_S) -> None:
+        self._issuer, self._limit_s = issuer, limit_s
         self._tls = ssl.create_default_context()
 
     async def fetch(self) -> KeySet:
         """The key set as it is now. Raises `FetchFailed`."""
         try:
-            async with asyncio.timeout(FETCH_S):
+            async with asyncio.timeout(self._limit_s):
                 url = self._issuer.jwks_url or await self._discover(self._issuer.issuer or "")
                 return key_set(await self._json(url))
         except (TimeoutError, httpx.TimeoutException):
-            raise FetchFailed("timeout", f"no answer within {FETCH_S:g} s") from None
+            raise FetchFailed("timeout", f"no answer within {self._limit_s:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             raise FetchFailed("unreachable", f"the issuer cannot be reached ({type(error).__name__})") from None
 
@@ -105,7 +105,7 @@ class KeyFetcher:
     async def _json(self, url: str) -> Any:
         # A proxy of the environment stands between this machine and others, not between it and itself.
         proxied = not _loopback(urlsplit(url).hostname or "")
-        async with httpx.AsyncClient(verify=self._tls, trust_env=proxied, timeout=FETCH_S, headers=_ACCEPT) as client:
+        async with httpx.AsyncClient(verify=self._tls, trust_env=proxied, timeout=self._limit_s, headers=_ACCEPT) as client:
             request: httpx.Request = client.build_request("GET", url)
             for _ in range(MOST_REDIRECTS + 1):
                 response = await client.send(request, stream=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -72,7 +73,7 @@ class IssuerServer:
     `requests` has the paths asked for, in order. While `stalled` is set it takes requests and answers nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.keys: list[Any] = []
         self.answers: dict[str, Answer] = {}
         self.requests: list[str] = []
@@ -80,6 +81,7 @@ class IssuerServer:
         self.stalled = False
         self.url = ""
         self._port = 0
+        self._tls = tls
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
 
@@ -93,9 +95,9 @@ class IssuerServer:
 
     async def start(self) -> None:
         """Listen, on the port of the last time if there was one."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port, ssl=self._tls)
         self._port = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     async def stop(self) -> None:
         """Listen no more, and cut who is connected. Idempotent."""
@@ -142,9 +144,9 @@ def _usual(server: IssuerServer, path: str) -> bytes:
 
 
 @asynccontextmanager
-async def issuer_server() -> AsyncIterator[IssuerServer]:
+async def issuer_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[IssuerServer]:
     """A running issuer."""
-    server = IssuerServer()
+    server = IssuerServer(tls)
     await server.start()
     try:
         yield server
