@@ -102,7 +102,7 @@ def test_a_page_without_its_libraries(tmp_path: Path) -> None:
 @contextmanager
 def serving(app: Starlette) -> Iterator[str]:
     """The URL of an app that a server in a thread serves."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
