@@ -197,11 +197,12 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         }
 
     async def _upgrade(self, connection: Connection, environ: dict[str, Any]) -> Response | None:
-        if connection.transport != "polling" or connection.upgrading or connection.closed:
-            return _error(400, "upgraded", "this session has moved to WebSocket, or is moving")
         websocket = AsgiWebSocket(environ)
         await websocket.accept()
-        await connection.upgrade(websocket)
+        if connection.transport != "polling" or connection.upgrading or connection.closed:
+            await websocket.close(1002)  # it has a WebSocket; the reference suite wants a close, not a refused handshake
+        else:
+            await connection.upgrade(websocket)
         return None
 
     async def _get(self, connection: Connection) -> Response:

@@ -274,15 +274,13 @@ async def test_upgraded_session_is_deaf_to_polling(node: NodeProcess, polling: P
         assert (await next_packet(socket)).startswith("437")
 
 
-async def test_second_websocket_with_an_upgraded_id_is_refused(node: NodeProcess, polling: Polling) -> None:
-    """A session has one WebSocket: another one with its id is not let in, and the first one goes on."""
+async def test_second_websocket_with_an_upgraded_id_is_closed(node: NodeProcess, polling: Polling) -> None:
+    """A session has one WebSocket: another one with its id is closed, and the first one goes on."""
     async with websocket(node.url, sid=polling.sid) as socket:
         await probed(socket)
         await socket.send("5")
-        with pytest.raises(InvalidStatus) as refused:
-            async with websocket(node.url, sid=polling.sid):
-                pass
-        assert refused.value.response.status_code == 400
+        async with websocket(node.url, sid=polling.sid) as second:
+            assert await close_code(second) == 1002
         await socket.send(connect_packet())
         assert (await next_packet(socket)).startswith('40{"sid":')
 
