@@ -18,12 +18,9 @@ import msgspec
 from broker.log import START, LogDiverged, Position
 from node.core.view import Member, Message, Room, Session, TimelineEntry, Withdrawals
 from node.flow import store_sql
-from node.flow.store_sql import Batch, encode
+from node.flow.store_sql import encode
+from node.flow.store_writer import StoreWriter
 
-FULL = 20_000  # events in a batch at which applying waits for the writer
-FLUSH_S = 0.1  # how long a change may wait for its transaction
-RETRY_S = 1.0
-CLOSE_S = 5.0
 SEARCHABLE_S = 2.0  # what a search waits for the index of a read model that has just been made
 _SEQ_BITS = 32
 _NEWEST = "SELECT id FROM timeline WHERE id BETWEEN ? AND ? AND name = 'message' ORDER BY id DESC LIMIT ?"
@@ -60,24 +57,14 @@ class Store:
     """
 
     def __init__(self, path: Path, epoch: str) -> None:
-        self._path = path
-        self._writer = store_sql.connect(path)
-        store_sql.prepare(self._writer, epoch)
-        _check(self._writer, path, epoch)
+        self._writer = StoreWriter(path, epoch)
         self._reader = store_sql.connect(path)
+        _check(self._reader, path, epoch)
         self._searcher = store_sql.connect(path)
-        self._write_thread = ThreadPoolExecutor(1, "store-writer")
         self._search_thread = ThreadPoolExecutor(1, "store-search")
-        self._batch, self._writing = Batch(), Batch()
         self._fresh = 0
         self._expected: dict[str, tuple[int, int] | None] = {}
         self._expected_messages: dict[int, Message | None] = {}
-        self._flushing: asyncio.Future[None] | None = None
-        self._searchable = asyncio.Event()
-        if store_sql.searchable(self._writer) == store_sql.SEARCHABLE:
-            self._searchable.set()
-        self._closed = False
-        self.fault: str | None = None  # why the file cannot be written now
         self._load()
 
     # Positions
@@ -88,8 +75,8 @@ class Store:
 
     def advance(self, partition: int, position: Position) -> None:
         """The record at `position` has been applied."""
-        self._positions[partition] = self._batch.positions[partition] = position
-        self._batch.events += 1
+        self._positions[partition] = self._writer.batch.positions[partition] = position
+        self._writer.batch.events += 1
 
     def expect(self, keys: Sequence[str], messages: Iterable[tuple[str, int]] = ()) -> None:
         """Look up, at once, what `seen` and `message` are about to be asked for; holds until the next call or await."""
@@ -129,10 +116,10 @@ class Store:
         if number is None or not 0 < seq <= _SEQ_MASK:
             return None
         key = number << _SEQ_BITS | seq
-        change = self._batch.changes.get(key) or self._writing.changes.get(key)
+        change = self._writer.batch.changes.get(key) or self._writer.writing.changes.get(key)
         if change is not None:
             return _messages.decode(change)
-        row = self._batch.timeline.get(key) or self._writing.timeline.get(key)
+        row = self._writer.batch.timeline.get(key) or self._writer.writing.timeline.get(key)
         if row is not None:
             return as_posted(row[1]) if row[0] == "message" else None
         if key in self._expected_messages:
@@ -141,7 +128,11 @@ class Store:
 
     def has_message(self, room: str, id: str) -> bool:
         key = f"{room}\0{id}"
-        return key in self._batch.first_ids or key in self._writing.first_ids or self.find_message(room, id) is not None
+        return (
+            key in self._writer.batch.first_ids
+            or key in self._writer.writing.first_ids
+            or self.find_message(room, id) is not None
+        )
 
     def find_message(self, room: str, id: str, author: str | None = None) -> Message | None:
         if author is not None:
@@ -150,11 +141,15 @@ class Store:
         key = f"{room}\0{id}"
         sql = "SELECT min(seq) FROM seen WHERE key > ? AND key < ?"
         (written,) = self._reader.execute(sql, (f"{key}\0", f"{key}\1")).fetchone()
-        seqs = [seq for seq in (written, self._writing.first_ids.get(key), self._batch.first_ids.get(key)) if seq is not None]
+        seqs = [
+            seq
+            for seq in (written, self._writer.writing.first_ids.get(key), self._writer.batch.first_ids.get(key))
+            if seq is not None
+        ]
         return self.message(room, min(seqs)) if seqs else None
 
     def seen(self, key: str) -> tuple[int, int] | None:
-        found = self._batch.seen.get(key) or self._writing.seen.get(key)
+        found = self._writer.batch.seen.get(key) or self._writer.writing.seen.get(key)
         if found is None and key in self._expected:
             return self._expected[key]
         return found or self._reader.execute("SELECT seq, at FROM seen WHERE key = ?", (key,)).fetchone()
@@ -163,7 +158,7 @@ class Store:
         found = self._open.get(session)
         if found is not None:
             return found
-        row = self._batch.sessions.get(session) or self._writing.sessions.get(session)
+        row = self._writer.batch.sessions.get(session) or self._writer.writing.sessions.get(session)
         sql = "SELECT opened_at, closed_at, value FROM sessions WHERE session = ?"
         row = row or self._reader.execute(sql, (session,)).fetchone()
         return _sessions.decode(row[2]) if row is not None else None
@@ -188,7 +183,7 @@ class Store:
     def put_room(self, room: Room) -> None:
         number = self._numbers.setdefault(room.name, len(self._numbers) + 1)
         self._rooms[room.name] = room
-        self._batch.rooms[number] = room
+        self._writer.batch.rooms[number] = room
 
     def put_member(self, room: str, member: Member) -> None:
         members = self._members.setdefault(room, {})
@@ -197,33 +192,33 @@ class Store:
         self._counts[room] = self._counts.get(room, 0) + is_in - was_in
         members[member.user] = member
         self._rooms_of.setdefault(member.user, {})[room] = None
-        self._batch.members[self._numbers[room], member.user] = encode(member)
+        self._writer.batch.members[self._numbers[room], member.user] = encode(member)
 
     def put_message(self, message: Message) -> None:
         key = self._numbers[message.room] << _SEQ_BITS | message.seq
         if key == self._fresh:
             self._fresh = 0  # the timeline says it all
             first = f"{message.room}\0{message.id}"
-            self._batch.first_ids.setdefault(first, message.seq)
+            self._writer.batch.first_ids.setdefault(first, message.seq)
             return
         before = self.message(message.room, message.seq)
         if before is not None and before.text != message.text:
-            indexed = self._batch.search.get(key, (before.text or None, ""))[0]
-            self._batch.search[key] = (indexed, message.text)
-        self._batch.changes[key] = encode(message)
+            indexed = self._writer.batch.search.get(key, (before.text or None, ""))[0]
+            self._writer.batch.search[key] = (indexed, message.text)
+        self._writer.batch.changes[key] = encode(message)
 
     def put_timeline(self, room: str, entry: TimelineEntry) -> None:
         key = self._numbers[room] << _SEQ_BITS | entry.seq
-        self._batch.timeline[key] = (entry.name, encode(entry.payload))
+        self._writer.batch.timeline[key] = (entry.name, encode(entry.payload))
         if entry.name == "message":
             self._fresh = key
-            self._batch.search[key] = (None, entry.payload["text"])
+            self._writer.batch.search[key] = (None, entry.payload["text"])
 
     def put_seen(self, key: str, seq: int, at: int) -> None:
-        self._batch.seen[key] = (seq, at)
+        self._writer.batch.seen[key] = (seq, at)
 
     def put_session(self, session: Session) -> None:
-        self._batch.sessions[session.session] = (session.opened_at, session.closed_at, encode(session))
+        self._writer.batch.sessions[session.session] = (session.opened_at, session.closed_at, encode(session))
         of_user = self._open_of.setdefault(session.user, {})
         if session.closed_at is None:
             self._open[session.session] = session
@@ -236,13 +231,13 @@ class Store:
 
     def put_withdrawals(self, user: str, withdrawals: Withdrawals) -> None:
         self._withdrawn[user] = withdrawals
-        self._batch.withdrawals[user] = encode(withdrawals)
+        self._writer.batch.withdrawals[user] = encode(withdrawals)
 
     def put_revoked_jti(self, jti: str, at: int) -> None:
-        self._revoked["jti", jti] = self._batch.revoked["jti", jti] = at
+        self._revoked["jti", jti] = self._writer.batch.revoked["jti", jti] = at
 
     def put_revoked_session(self, session: str, at: int) -> None:
-        self._revoked["session", session] = self._batch.revoked["session", session] = at
+        self._revoked["session", session] = self._writer.batch.revoked["session", session] = at
 
     # What was said
 
@@ -255,7 +250,7 @@ class Store:
         sql = "SELECT id, name, payload FROM timeline WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
         found = [(name, payload) for _, name, payload in self._reader.execute(sql, (low, high, limit))]
         for key in range(low + 1 + len(found), min(high, low + limit) + 1):
-            row = self._writing.timeline.get(key) or self._batch.timeline.get(key)
+            row = self._writer.writing.timeline.get(key) or self._writer.batch.timeline.get(key)
             if row is None:
                 raise LookupError(f"the read model lacks event {key & _SEQ_MASK} of a room")
             found.append(row)
@@ -280,7 +275,7 @@ class Store:
             return []
         with contextlib.suppress(TimeoutError):  # better the part that is searchable by then than nothing
             async with asyncio.timeout(SEARCHABLE_S):
-                await self._searchable.wait()
+                await self._writer.searchable.wait()
         await self.flush()
         loop = asyncio.get_running_loop()
         ids = await loop.run_in_executor(self._search_thread, _search, self._searcher, query, ranges, limit)
@@ -299,73 +294,28 @@ class Store:
     # Writing
 
     @property
-    def waiting(self) -> int:
-        """Events whose changes are not in the file yet."""
-        return self._batch.events + self._writing.events
+    def fault(self) -> str | None:
+        """Why the file cannot be written now."""
+        return self._writer.fault
 
     async def flush(self) -> None:
         """Return once every change made before the call is in the file."""
-        while self._flushing is not None:
-            await asyncio.shield(self._flushing)
-        if self._batch.positions or self._batch.events:
-            self._flushing = asyncio.ensure_future(self._flush())
-            await asyncio.shield(self._flushing)
+        await self._writer.flush()
 
     async def make_room(self) -> None:
-        """Return when more may be applied: a full batch goes to the writer, and waits while that still has the one before."""
-        if self._batch.events < FULL:
-            return
-        while self._flushing is not None:
-            await asyncio.shield(self._flushing)
-        self._flushing = asyncio.ensure_future(self._flush())
+        """Return when more may be applied: what waits for the file is bounded."""
+        await self._writer.make_room()
 
     async def run(self, level: asyncio.Event) -> None:
         """Write in the background, for ever; once `level` with the log, make everything searchable."""
-        while True:
-            await asyncio.sleep(FLUSH_S)
-            await self.flush()
-            while level.is_set() and not self._searchable.is_set():
-                await self._index_more()
-                await self.flush()
+        await self._writer.run(level)
 
     async def aclose(self) -> None:
         """Write what waits, if that can be done at once, and close. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
-        with contextlib.suppress(TimeoutError):  # the log still has it
-            async with asyncio.timeout(CLOSE_S):
-                await self.flush()
-        for thread in (self._write_thread, self._search_thread):
-            await asyncio.to_thread(thread.shutdown)
-        for connection in (self._writer, self._reader, self._searcher):
+        await self._writer.aclose()
+        await asyncio.to_thread(self._search_thread.shutdown)
+        for connection in (self._reader, self._searcher):
             connection.close()
-
-    async def _index_more(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            if await loop.run_in_executor(self._write_thread, store_sql.index_more, self._writer):
-                self._searchable.set()
-        except sqlite3.OperationalError as error:
-            self.fault = f"the read model cannot be written: {error}"
-            await asyncio.sleep(RETRY_S)
-
-    async def _flush(self) -> None:
-        self._writing, self._batch = self._batch, Batch()
-        loop = asyncio.get_running_loop()
-        try:
-            while True:
-                try:
-                    await loop.run_in_executor(self._write_thread, store_sql.write, self._writer, self._writing)
-                except sqlite3.OperationalError as error:
-                    self.fault = f"the read model cannot be written: {error}"
-                    await asyncio.sleep(RETRY_S)
-                else:
-                    self.fault = None
-                    self._writing = Batch()
-                    return
-        finally:
-            self._flushing = None
 
     def _load(self) -> None:
         """Everything that is held in memory, from the file."""
@@ -406,7 +356,7 @@ class Store:
         low, start = number << _SEQ_BITS, number << _SEQ_BITS | min(max(seq, 0), _SEQ_MASK)
         keys = {
             key
-            for batch in (self._writing, self._batch)
+            for batch in (self._writer.writing, self._writer.batch)
             for key, (name, _) in batch.timeline.items()
             if key >> _SEQ_BITS == number and name == "message" and (key < start if newest_first else key > start)
         }

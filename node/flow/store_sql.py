@@ -105,7 +105,7 @@ class Batch:
 
 def connect(path: Path, *, synchronous: str = "normal") -> sqlite3.Connection:
     """A connection to a read model; usable from any one thread at a time."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0, cached_statements=64)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0, cached_statements=64)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute(f"PRAGMA synchronous = {synchronous}")
     connection.execute("PRAGMA cache_size = -65536")
