@@ -24,10 +24,12 @@ from broker.log import Broker, LogUnavailable
 from broker.memory import open_memory
 from broker.sqlite import open_sqlite
 from broker.topology import control_partition
+from node.auth.configured import key_problems, key_source, policy_of
 from node.auth.deadlines import Schedule
-from node.auth.keys import KeyRing
+from node.auth.jwks import IssuerKeys
 from node.auth.levelling import Levels
-from node.auth.tokens import Policy, sign
+from node.auth.tokens import sign
+from node.auth.verifier import Verifier
 from node.config import ConfigurationError, Settings
 from node.core.effects import Applied, Effect, Lost
 from node.core.errors import Refused
@@ -123,7 +125,8 @@ class Node:
         self.chat = ChatFlow(store=store, committer=self.committer, queries=queries, presence=self.presence, new_id=self._new_id)
         self._quota = Quota(rate=settings.limits.commands_per_second, burst=settings.limits.commands_burst)
         self._origins = Origins(settings.origins, settings.peers)
-        self._judge = _judge(settings, store)
+        self._keys = key_source(settings, lambda outcome: self.metrics.jwks_fetches.labels(outcome).inc())
+        self._judge = self._make_judge()
         self._admin = Admin(
             AdminFace(
                 clock=clock,
@@ -137,6 +140,8 @@ class Node:
         self.gateway = self.status.gateway = self._gateway()
         self.status.presence = self.presence
         self.metrics.watch(self.status.gauges)
+        if isinstance(self._keys, IssuerKeys):
+            self.metrics.watch(self._keys.gauges)
         self._server: Server = make_server(self._asgi(), payload_bytes=settings.limits.payload_bytes)
 
     async def run(self, listener: Any) -> None:
@@ -154,6 +159,8 @@ class Node:
                 tasks.create_task(self._begin(), name="begin"),
                 tasks.create_task(self._leave_when_diverged(), name="diverged"),
             ]
+            if isinstance(self._keys, IssuerKeys):
+                background.append(tasks.create_task(self._keys.run(), name="keys"))
             recording = tasks.create_task(self.committer.run(), name="committer")
             stopping = tasks.create_task(self._stop(), name="stop")
             await self._server.serve(sockets=[listener])
@@ -214,7 +221,7 @@ class Node:
         kid, secret = next(iter(settings.jwt_secret.items()))
         now_s = clock() / 1000
         claims = {"sub": user, "iat": now_s, "exp": now_s + ttl_s, "jti": self._new_id()}
-        given = {"iss": settings.jwt_issuer, "aud": settings.jwt_audience, "scope": scope}
+        given = {"iss": settings.token_issuer, "aud": settings.jwt_audience, "scope": scope}
         claims |= {name: value for name, value in given.items() if value is not None}
         return sign(claims, secret, kid=kid), int((now_s + ttl_s) * 1000)
 
@@ -225,6 +232,13 @@ class Node:
         self.gateway.fanout.deliver(room, name, payload, seq=None)
 
     # Assembly
+
+    def _make_judge(self) -> Judge:
+        def observe(alg: str, cache: str, seconds: float) -> None:
+            self.metrics.verify_seconds.labels(alg, cache).observe(seconds)
+
+        verifier = Verifier(self._keys, policy_of(self._settings), clock=clock, observe=observe)
+        return Judge(verifier=verifier, sources=self._settings.token_sources, view=self._store, clock=clock)
 
     def _gateway(self) -> Gateway:
         settings = self._settings
@@ -265,7 +279,7 @@ class Node:
             ready=self.status.refusing,
             not_ready=self.status.not_ready,
             origin_allowed=lambda origin, host, _: self._origins.allowed(origin, host),
-            judge=lambda token, scope: self._judge.token(token, scope=scope, now=clock()),
+            judge=lambda token, scope: self._judge.token(token, scope=scope),
             take_quota=lambda user: self._quota.take(user, clock()),
             submit=self.chat.submit,
             answer=self.chat.answer,
@@ -275,20 +289,6 @@ class Node:
             dev_issuer=self._issue if settings.dev_issuer else None,
         )
         return self.gateway.asgi(http_app(face))
-
-
-def _judge(settings: Settings, store: Store) -> Judge:
-    policy = Policy(
-        algorithms=settings.algorithms,
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-        leeway_ms=round(settings.jwt_leeway_seconds * 1000),
-        max_ttl_ms=round(settings.jwt_max_ttl_seconds * 1000),
-        max_bytes=settings.limits.token_bytes,
-        max_user_chars=settings.limits.user_chars,
-    )
-    keys = KeyRing.from_secrets(settings.jwt_secret)
-    return Judge(keys=keys, policy=policy, sources=settings.token_sources, view=store)
 
 
 @asynccontextmanager
@@ -324,8 +324,7 @@ def _held(path: Path) -> Any:
 
 def check_supported(settings: Settings) -> None:
     """What the contract has and this version does not: said at the start rather than ignored."""
-    keys = [name for name in ("jwt_public_key_file", "jwks_url", "oidc_issuer") if getattr(settings, name) is not None]
-    problems = [f"TIDEGATE_{name.upper()}: takes nothing (not supported yet)" for name in keys]
+    problems = key_problems(settings)
     if settings.handshake != "namespace":
         problems.append(f"TIDEGATE_HANDSHAKE: takes namespace (the others are not supported yet), got {settings.handshake!r}")
     if settings.two_step_seconds:

@@ -122,6 +122,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         default = ("HS256",) if self.jwt_secret else ("RS256", "ES256", "EdDSA")
         return frozenset(self.jwt_algorithms or default)
 
+    @property
+    def token_issuer(self) -> str | None:
+        """The `iss` that a token must have: an OpenID Connect issuer's are its own (its Core 1.0, section 3.1.3.7)."""
+        return self.jwt_issuer or self.oidc_issuer
+
     def __repr__(self) -> str:
         shown = (f"{key}={value}" for key, value in self.shown().items())
         return f"Settings({', '.join(shown)})"

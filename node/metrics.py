@@ -10,6 +10,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 disable_created_metrics()
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+_VERIFY = (0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.1)
 _LATENESS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 5)
 _LIFE = (1, 5, 15, 30, 60, 300, 900, 3600, 14400, 86400)
 _AHEAD = (("5s", 5), ("15s", 15), ("30s", 30), ("60s", 60), ("5m", 300), ("15m", 900), ("1h", 3600))
@@ -29,6 +30,14 @@ class Metrics:
         self.handshake_seconds = Histogram(
             "tidegate_handshake_seconds", "Time to judge and answer a handshake", ["outcome"], buckets=_FAST, registry=r
         )
+        self.verify_seconds = Histogram(
+            "tidegate_token_verify_seconds",
+            "Time to verify a good token, or to find it verified",
+            ["alg", "cache"],
+            buckets=_VERIFY,
+            registry=r,
+        )
+        self.jwks_fetches = Counter("tidegate_jwks_fetches", "Fetches of the issuer's key set", ["outcome"], registry=r)
         self.token_ttl_seconds = Histogram(
             "tidegate_token_ttl_seconds", "Life left in a token when it was accepted", buckets=_LIFE, registry=r
         )

@@ -12,10 +12,10 @@ from node.config import ConfigurationError, Settings
 
 
 def policy_of(settings: Settings) -> Policy:
-    """What a token must be. The tokens of an OpenID Connect issuer say that they are its own (its Core 1.0, section 3.1.3.7)."""
+    """What a token must be."""
     return Policy(
         algorithms=settings.algorithms,
-        issuer=settings.jwt_issuer or settings.oidc_issuer,
+        issuer=settings.token_issuer,
         audience=settings.jwt_audience,
         leeway_ms=round(settings.jwt_leeway_seconds * 1000),
         max_ttl_ms=round(settings.jwt_max_ttl_seconds * 1000),

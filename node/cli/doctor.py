@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from node.app import check_supported
-from node.auth.keys import HMAC_ALGORITHMS
+from node.auth.configured import fixed_keys, issuer_of
+from node.auth.key_fetch import FetchFailed, KeyFetcher, KeySet
+from node.auth.keys import HMAC_ALGORITHMS, Key
 from node.cli import clock, probe
 from node.cli.dev_secret import dev_secret_file
 from node.cli.doctor_log import Finding, examine_log, fail, fine, warn
@@ -54,7 +56,7 @@ async def _findings(settings: Settings | ConfigurationError) -> AsyncIterator[Fi
             yield fail("configuration", problem)
         return
     yield _configuration(settings)
-    for finding in (*_keys(settings), *_clock(settings), _data(settings)):
+    for finding in [*_keys(settings), *await _issuer(settings), *_clock(settings), _data(settings)]:
         yield finding
     async for finding in examine_log(settings):
         yield finding
@@ -69,9 +71,9 @@ def _configuration(settings: Settings) -> Finding:
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
-    others = [name for name in ("jwt_public_key_file", "jwks_url", "oidc_issuer") if getattr(settings, name)]
+    others = [name for name in ("jwks_url", "oidc_issuer") if getattr(settings, name)]
     file = dev_secret_file(settings.data)
-    if not settings.jwt_secret and not others:
+    if not (settings.jwt_secret or settings.jwt_public_key_file or others):
         if file.exists():
             yield fine("keys", f"none configured; `tidegate up` uses its own in {file}")
         else:
@@ -83,13 +85,40 @@ def _keys(settings: Settings) -> Iterator[Finding]:
     if settings.jwt_secret and not settings.algorithms & HMAC_ALGORITHMS:
         yield fail("keys", f"a secret is configured, but TIDEGATE_JWT_ALGORITHMS ({algorithms}) has none that takes a secret")
     sizes = [f"{f'kid {kid}, ' if kid else ''}{len(secret.encode())} bytes" for kid, secret in settings.jwt_secret.items()]
-    yield fine("keys", f"{algorithms}; " + "; ".join([*(f"secret of {size}" for size in sizes), *others]))
+    public = [key for key in fixed_keys(settings).keys if not key.algorithms <= HMAC_ALGORITHMS]
+    counted = [f"{len(public)} in {settings.jwt_public_key_file}"] if public else []
+    yield fine("keys", f"{algorithms}; " + "; ".join([*(f"secret of {size}" for size in sizes), *counted, *others]))
+    yield from _useless(settings, public, "the PEM file")
     if any(len(set(secret)) < _FEW_CHARACTERS for secret in settings.jwt_secret.values()):
         yield warn(
             "keys", "a secret consists of a few characters over and over: it can be guessed; `openssl rand -base64 48` makes one"
         )
     if settings.dev_issuer and settings.host not in _LOCAL:
         yield warn("keys", f"the dev issuer is on: whoever reaches {settings.host} can sign in under any name")
+
+
+def _useless(settings: Settings, keys: Iterable[Key], where: str) -> Iterator[Finding]:
+    """Keys that the allow-list leaves without a use."""
+    idle = sum(1 for key in keys if not key.algorithms & settings.algorithms)
+    if idle:
+        algorithms = ", ".join(sorted(settings.algorithms))
+        yield fail("keys", f"{idle} of {where} can verify none of TIDEGATE_JWT_ALGORITHMS ({algorithms})")
+
+
+async def _issuer(settings: Settings) -> list[Finding]:
+    """Whether the key set can be had, and is of use."""
+    issuer = issuer_of(settings)
+    if issuer is None:
+        return []
+    try:
+        found: KeySet = await KeyFetcher(issuer).fetch()
+    except FetchFailed as failure:
+        return [fail("key set", f"{failure}; tokens of its keys are answered keys_unavailable")]
+    left_out = [warn("key set", f"left out: {reason}") for reason in found.ignored]
+    if not found.keys:
+        return [*left_out, fail("key set", "has no key that can be used: every token is refused")]
+    kids = ", ".join(key.kid or "(no kid)" for key in found.keys)
+    return [fine("key set", f"keys: {len(found.keys)} ({kids})"), *left_out, *_useless(settings, found.keys, "the key set")]
 
 
 def _clock(settings: Settings) -> Iterable[Finding]:

@@ -60,7 +60,7 @@ def token(
         raise ConfigurationError(["TIDEGATE_JWT_ALGORITHMS: takes one of HS256, HS384, HS512 to sign with, got none of them"])
     now = int(time.time())
     claims: dict[str, Any] = {"sub": user, "iat": now, "exp": now + ttl, "jti": secrets.token_urlsafe(12)}
-    given = {"iss": settings.jwt_issuer, "aud": settings.jwt_audience, "scope": scope}
+    given = {"iss": settings.token_issuer, "aud": settings.jwt_audience, "scope": scope}
     claims |= {name: value for name, value in given.items() if value is not None} | dict(claim)
     say(sign(claims, secret, kid=kid, algorithm=algorithm))
     return 0

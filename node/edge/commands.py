@@ -1,7 +1,7 @@
 """The commands of a session, carried out one after the other in the order in which they came, each answered once."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import structlog
@@ -68,7 +68,7 @@ class CommandQueues:
         chat: Chat,
         admin: Admin,
         quota: Quota,
-        refresh: Callable[[Session, list[Any]], dict[str, Any]],
+        refresh: Callable[[Session, list[Any]], Awaitable[dict[str, Any]]],
         metrics: Metrics,
         clock: Callable[[], int],
     ) -> None:
@@ -127,7 +127,7 @@ class CommandQueues:
         if not session.alive(now):
             return Refused("token_expired", "the session's token has expired")
         if name == REFRESH:
-            return self._refresh(session, arguments)
+            return await self._refresh(session, arguments)
         wait_ms = self._quota.take(principal.user, now)
         if wait_ms:
             return Refused("rate_limited", "too many commands", retry_after=wait_ms)

@@ -241,7 +241,11 @@ class Gateway:
             return
         if namespace in self._by_connection.get(connection, {}):
             raise MalformedPacket("already connected to this namespace")
-        verdict: Accepted | Denied = self._judge.connect(namespace, packet.data, connection.environ, now=self._clock())
+        verdict: Accepted | Denied = await self._judge.connect(namespace, packet.data, connection.environ)
+        if connection.closed:  # while the token's key was fetched
+            return
+        if namespace in self._by_connection.get(connection, {}):
+            raise MalformedPacket("already connected to this namespace")
         outcome, code = ("refused", verdict.code) if isinstance(verdict, Denied) else ("accepted", "")
         source = "" if isinstance(verdict, Denied) else verdict.source
         self._metrics.handshakes.labels(namespace, outcome, code, connection.transport, source).inc()
@@ -323,13 +327,15 @@ class Gateway:
 
     # A session's renewal and end
 
-    def _refresh(self, session: Session, arguments: list[Any]) -> dict[str, Any]:
-        now = self._clock()
+    async def _refresh(self, session: Session, arguments: list[Any]) -> dict[str, Any]:
         token = arguments[0].get("token") if len(arguments) == 1 and isinstance(arguments[0], dict) else None
-        renewed = self._judge.refresh(token, session.principal, scope=SCOPES[session.namespace], now=now)
+        renewed = await self._judge.refresh(token, session.principal, scope=SCOPES[session.namespace])
+        now = self._clock()
+        if not session.alive(now):  # it ended while the token's key was fetched
+            renewed = Denied("token_expired", "the session has ended")
         if isinstance(renewed, Denied):
             self._metrics.refreshes.labels("refused", renewed.code).inc()
-            return {"ok": False, "error": {"code": renewed.code, "message": renewed.message}}
+            return {"ok": False, "error": {"message": renewed.message, **wire.denial_data(renewed)}}
         self._metrics.refreshes.labels("accepted", "").inc()
         self._metrics.expiries.labels("refreshed").inc()
         session.principal = renewed

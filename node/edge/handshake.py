@@ -1,13 +1,13 @@
-"""Judging a CONNECT: from the packet's payload and the HTTP request to a principal and a resume, or a denial. Pure but for its inputs."""
+"""Judging a CONNECT: from the packet's payload and the HTTP request to a principal and a resume, or a denial."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from node.auth.denied import Denied
-from node.auth.keys import KeyRing
 from node.auth.sources import find_token
-from node.auth.tokens import Policy, verify
+from node.auth.verifier import Verifier
 from node.core.identity import Principal
 from node.core.view import View
 
@@ -30,20 +30,23 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Judge:
-    """Holds a handshake to the configuration, the keys and what has been withdrawn."""
+    """Holds a handshake to the configuration, the keys and what has been withdrawn.
+
+    Its methods wait only for a token whose key is not held (see `Verifier.verify`): what they return holds for the moment of return.
+    """
 
     MOST_CURSORS = 10_000  # rooms one client may resume: a bound on what one packet can make us read
 
-    def __init__(self, *, keys: KeyRing, policy: Policy, sources: tuple[str, ...], view: View) -> None:
-        self._keys, self._policy, self._sources, self._view = keys, policy, sources, view
+    def __init__(self, *, verifier: Verifier, sources: tuple[str, ...], view: View, clock: Callable[[], int]) -> None:
+        self._verifier, self._sources, self._view, self._clock = verifier, sources, view, clock
 
-    def connect(self, namespace: str, auth: Any, environ: dict[str, Any], *, now: int) -> Accepted | Denied:
-        """Judge a CONNECT to `namespace` at `now` (ms)."""
+    async def connect(self, namespace: str, auth: Any, environ: dict[str, Any]) -> Accepted | Denied:
+        """Judge a CONNECT to `namespace`."""
         found = find_token(auth, environ, self._sources)
         if isinstance(found, Denied):
             return found
         token, source = found
-        principal = self.token(token, scope=SCOPES[namespace], now=now)
+        principal = await self.token(token, scope=SCOPES[namespace])
         if isinstance(principal, Denied):
             return principal
         resume = self._resume(auth)
@@ -51,23 +54,24 @@ class Judge:
             return Denied("token_revoked", "this session has been withdrawn")
         return resume if isinstance(resume, Denied) else Accepted(principal=principal, source=source, resume=resume)
 
-    def token(self, token: str, *, scope: str, now: int) -> Principal | Denied:
+    async def token(self, token: str, *, scope: str) -> Principal | Denied:
         """Judge a bare token that is to do what `scope` allows."""
-        principal = verify(token, self._keys, self._policy, now=now)
+        principal = await self._verifier.verify(token)
         if isinstance(principal, Denied):
             return principal
-        withdrawn = self._withdrawn(principal, now)
+        withdrawn = self._withdrawn(principal, self._clock())
         if withdrawn is not None:
+            self._verifier.forget(token)
             return withdrawn
         if not principal.allows(scope):
             return Denied("scope_missing", f"the token does not have the scope {scope}")
         return principal
 
-    def refresh(self, token: Any, current: Principal, *, scope: str, now: int) -> Principal | Denied:
+    async def refresh(self, token: Any, current: Principal, *, scope: str) -> Principal | Denied:
         """Judge the token that is to take the place of an open session's."""
         if not isinstance(token, str) or not token:
             return Denied("token_missing" if token in (None, "") else "token_malformed", "a refresh takes a token")
-        principal = self.token(token, scope=scope, now=now)
+        principal = await self.token(token, scope=scope)
         if isinstance(principal, Principal) and principal.user != current.user:
             return Denied("subject_mismatch", "a session keeps its subject")
         return principal

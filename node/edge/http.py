@@ -37,7 +37,7 @@ class HttpFace(msgspec.Struct, frozen=True, kw_only=True):
     ready: Callable[[], str | None]  # why the API answers nobody now (the gateway's own reason); None while it does
     not_ready: Callable[[], dict[str, str]]  # for /readyz: what is not ready, with words; empty when all is
     origin_allowed: Callable[[str, str, str], bool]  # (origin, host, scheme)
-    judge: Callable[[str, str], Principal | Denied]  # (token, scope)
+    judge: Callable[[str, str], Awaitable[Principal | Denied]]  # (token, scope)
     take_quota: Callable[[str], int]  # (user): 0, or the ms after which to try again
     submit: Callable[[Command, Principal], Awaitable[Applied | Refused]]
     answer: Callable[[Query, Principal], Awaitable[dict[str, Any] | Refused]]
@@ -146,13 +146,13 @@ class _Api:
         if isinstance(asked, Refused):
             return refused(asked)
         token, expires_at = issue(asked.user, self.DEV_TTL_S if asked.ttl is None else asked.ttl, asked.scope)
-        denial = self._face.judge(token, "chat")
+        denial = await self._face.judge(token, "chat")
         if isinstance(denial, Denied) and denial.code in _UNFIT:
             return refused(Refused("bad_request", f"no good token can be made of this: {denial.message}", _UNFIT[denial.code]))
         return _json({"token": token, "expires_at": expires_at})
 
     async def post_message(self, request: Request) -> Response:
-        principal = self._caller(request, "publish")
+        principal = await self._caller(request, "publish")
         if isinstance(principal, Response):
             return principal
         body = await self._body(request)
@@ -168,7 +168,7 @@ class _Api:
         return _json({name: value for name, value in wire.applied(command, outcome).items() if name != "ok"})
 
     async def history(self, request: Request) -> Response:
-        principal = self._caller(request, "chat")
+        principal = await self._caller(request, "chat")
         if isinstance(principal, Response):
             return principal
         numbers = _numbers(request, "before", "after", "limit")
@@ -182,7 +182,7 @@ class _Api:
         return refused(found) if isinstance(found, Refused) else _json(found)
 
     async def revoke(self, request: Request) -> Response:
-        principal = self._caller(request, "admin")
+        principal = await self._caller(request, "admin")
         if isinstance(principal, Response):
             return principal
         body = await self._body(request)
@@ -192,10 +192,10 @@ class _Api:
         return refused(outcome) if isinstance(outcome, Refused) else _json({"ok": True, **outcome})
 
     async def cluster(self, request: Request) -> Response:
-        principal = self._caller(request, "admin")
+        principal = await self._caller(request, "admin")
         return principal if isinstance(principal, Response) else _json(self._face.cluster())
 
-    def _caller(self, request: Request, scope: str) -> Principal | Response:
+    async def _caller(self, request: Request, scope: str) -> Principal | Response:
         """Who asks, once the token may do what `scope` allows and the quota has room; or the answer to give."""
         reason = self._face.ready()
         if reason is not None:
@@ -204,7 +204,7 @@ class _Api:
         if len(headers) > 1:
             return denied(Denied("credentials_conflict", "more than one Authorization header"))
         found = find_token(None, {"HTTP_AUTHORIZATION": headers[0]} if headers else {}, ("header",))
-        principal = found if isinstance(found, Denied) else self._face.judge(found[0], scope)
+        principal = found if isinstance(found, Denied) else await self._face.judge(found[0], scope)
         if isinstance(principal, Denied):
             return denied(principal)
         wait_ms = self._face.take_quota(principal.user)
