@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ async def test_the_operator_sees_and_ends_sessions_anywhere(tmp_path: Path) -> N
             await _refuses(cluster[1].url, "one", boss, "revoke", {"jti": "j-1"}, "token_revoked", jti="j-1")
 
 
-async def _refuses(url: str, user: str, boss: Client, command: str, fields: dict[str, str], code: str, **claims: str) -> None:
+async def _refuses(url: str, user: str, boss: Client, command: str, fields: dict[str, str], code: str, **claims: Any) -> None:
     """After the operator's command an open session of the user ends, and the same token opens none on the other node."""
     issued = token(user, iat=int(time.time()) - 5, **claims)
     async with chat_client(url, issued) as client:
