@@ -74,6 +74,11 @@ class Connection:
         self._websocket: WebSocket | None = None
         self._close_code = 1000
 
+    @property
+    def unpolled(self) -> bool:
+        """Whether it is a long-polling session for which no poll waits."""
+        return self.transport == "polling" and not self._polling
+
     def put(self, packet: str | bytes) -> None:
         """Queue an encoded packet; dropped once the connection is closed."""
         if self.closed:

@@ -15,7 +15,7 @@ import engineio
 import msgspec
 
 from node.core.events import EndReason
-from node.edge.connection import PING, Connection, MalformedPacket
+from node.edge.connection import NOOP, PING, Connection, MalformedPacket
 
 Response = tuple[int, list[tuple[str, str]], bytes]
 _TEXT = [("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store")]
@@ -94,6 +94,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self._high, self._admit = high_bytes, admit
         self._heartbeats = Heartbeats(self.ping_interval, self.ping_timeout)
         self._ended: OrderedDict[str, Refusal] = OrderedDict()
+        self._left: OrderedDict[str, None] = OrderedDict()  # closed by the client, whose last poll may still be on its way
 
     def generate_id(self) -> str:
         """An unguessable session id behind the node's name, by which a proxy can route long-polling."""
@@ -150,8 +151,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             return await self._open(environ, is_websocket=is_websocket)
         connection: Connection | None = self.sockets.get(sid)
         if connection is None:
-            ended = self._ended.get(sid)
-            return _refused(ended) if ended else _error(400, "unknown_sid", "no such session on this node: start anew")
+            return self._over(sid, last_poll=method == "GET" and not is_websocket)
         if is_websocket:
             return await self._upgrade(connection, environ)
         if connection.transport != "polling":
@@ -161,6 +161,14 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         if method == "POST":
             return await self._post(connection, environ)
         return _error(400, "bad_method", "GET or POST")
+
+    def _over(self, sid: str, *, last_poll: bool) -> Response:
+        """The answer for a session that is over, or never was."""
+        if last_poll and sid in self._left:
+            del self._left[sid]
+            return 200, list(_TEXT), NOOP.encode()
+        ended = self._ended.get(sid)
+        return _refused(ended) if ended else _error(400, "unknown_sid", "no such session on this node: start anew")
 
     async def _open(self, environ: dict[str, Any], *, is_websocket: bool) -> Response | None:
         refusal = self._admit(environ)
@@ -228,6 +236,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     def _closed(self, connection: Connection, reason: EndReason) -> None:
         self.sockets.pop(connection.sid, None)
         self._heartbeats.drop(connection)
+        if reason == "client" and connection.unpolled:
+            self._left[connection.sid] = None
+            if len(self._left) > self.REMEMBERED:
+                self._left.popitem(last=False)
         self.on_closed(connection, reason)
 
     async def _respond(self, environ: dict[str, Any], answer: Response) -> None:

@@ -217,6 +217,15 @@ async def test_close_packet_by_post(node: NodeProcess, polling: Polling) -> None
     assert (await polling.get()).status_code == 400
 
 
+async def test_close_packet_that_overtakes_a_poll(polling: Polling) -> None:
+    """A poll that was on its way when the client closed ends in the same way: two requests have no order."""
+    assert (await polling.post("1")).status_code == 200
+    answer = await polling.get()
+    assert (answer.status_code, answer.text) == (200, "6")
+    assert (await polling.get()).status_code == 400
+    assert (await polling.post("3")).status_code == 400
+
+
 async def test_close_packet_by_websocket(node: NodeProcess) -> None:
     """The client's close packet closes the WebSocket, and is no error."""
     async with websocket(node.url) as socket:
