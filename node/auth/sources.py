@@ -1,43 +1,73 @@
-"""Where in a handshake a token may stand: the Socket.IO `auth` payload and the `Authorization` header."""
+"""Where in a handshake a token may stand: the Socket.IO `auth` payload, the `Authorization` header, the query, a cookie."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qsl
 
 from node.auth.denied import Denied
 
+QUERY_NAME = "token"
 
-def find_token(auth: Any, headers: Mapping[str, str], sources: Sequence[str]) -> tuple[str, str] | Denied:
+
+def find_token(
+    auth: Any, environ: Mapping[str, str], sources: Sequence[str], *, cookies: bool = False
+) -> tuple[str, str] | Denied:
     """The token and the name of its source, the first of `sources` that has one; or why there is none.
 
-    `auth` is the CONNECT packet's payload, `headers` an environ of CGI names. Two that disagree are refused.
+    `auth` is the CONNECT packet's payload (None where there is no packet), `environ` the HTTP request in CGI names. `cookies` says
+    whether the request's `Origin` is one of ours: without that a cookie is no credential, since a browser adds it to anyone's request.
+    Two that disagree are refused.
     """
     found: list[tuple[str, str]] = []
     for source in sources:
-        token = _from_auth(auth) if source == "auth" else _from_header(headers) if source == "header" else None
-        if isinstance(token, Denied):
-            return token
-        if token is not None:
-            found.append((token, source))
+        tokens = _from(source, auth, environ, cookies=cookies)
+        if isinstance(tokens, Denied):
+            return tokens
+        found += [(token, source) for token in tokens]
     if not found:
-        return Denied("token_missing", f"no token in {' or '.join(sources)}")
+        return Denied("token_missing", f"no token in {' or '.join(_shown(source) for source in sources)}")
     if any(token != found[0][0] for token, _ in found):
         return Denied("credentials_conflict", "two tokens that differ came in one handshake")
     return found[0]
 
 
-def _from_auth(auth: Any) -> str | None | Denied:
+def _from(source: str, auth: Any, environ: Mapping[str, str], *, cookies: bool) -> list[str] | Denied:
+    match source:
+        case "auth":
+            return _from_auth(auth)
+        case "header":
+            return _from_header(environ)
+        case "query":
+            pairs = parse_qsl(environ.get("QUERY_STRING", ""), errors="surrogateescape")
+            return [value for name, value in pairs if name == QUERY_NAME]
+        case _:
+            return _from_cookies(environ, source.removeprefix("cookie:")) if cookies else []
+
+
+def _from_auth(auth: Any) -> list[str] | Denied:
     if not isinstance(auth, dict) or auth.get("token") is None or auth.get("token") == "":
-        return None
+        return []
     token = auth["token"]
-    return token if isinstance(token, str) else Denied("token_malformed", "auth.token is not a string")
+    return [token] if isinstance(token, str) else Denied("token_malformed", "auth.token is not a string")
 
 
-def _from_header(headers: Mapping[str, str]) -> str | None | Denied:
-    value = headers.get("HTTP_AUTHORIZATION")
+def _from_header(environ: Mapping[str, str]) -> list[str] | Denied:
+    value = environ.get("HTTP_AUTHORIZATION")
     if value is None:
-        return None
+        return []
     scheme, _, token = value.strip().partition(" ")
     if scheme.lower() != "bearer":
-        return None
+        return []
     token = token.strip()
-    return token or Denied("token_malformed", "the Authorization header has no token")
+    return [token] if token else Denied("token_malformed", "the Authorization header has no token")
+
+
+def _from_cookies(environ: Mapping[str, str], wanted: str) -> list[str]:
+    """Every value of the cookie: a browser sends one name twice where a parent domain has set it too."""
+    pairs = (part.partition("=") for part in environ.get("HTTP_COOKIE", "").split(";"))
+    values = (value.strip().strip('"') for name, _, value in pairs if name.strip() == wanted)
+    return [value for value in values if value]
+
+
+def _shown(source: str) -> str:
+    return {"auth": "auth.token", "header": "the Authorization header", "query": "the query"}.get(source, "the cookie")

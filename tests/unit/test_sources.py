@@ -63,3 +63,48 @@ def test_denied(auth: Any, headers: dict[str, str], sources: tuple[str, ...], co
     assert isinstance(verdict, Denied)
     assert verdict.code == code
     assert not any(part in verdict.message for part in ("a.b.c", "x.y.z", "YTpi"))
+
+
+ALL = ("auth", "header", "query", "cookie:session")
+
+
+def request(**fields: str) -> dict[str, str]:
+    return {name.upper(): value for name, value in fields.items()}
+
+
+ELSEWHERE: list[tuple[str, dict[str, str], bool, tuple[str, str] | str]] = [
+    ("in the query", request(query_string="EIO=4&token=a.b.c"), False, ("a.b.c", "query")),
+    ("escaped in the query", request(query_string="token=a%2Eb.c"), False, ("a.b.c", "query")),
+    ("the same twice in the query", request(query_string="token=a.b.c&token=a.b.c"), False, ("a.b.c", "query")),
+    ("two in the query", request(query_string="token=a.b.c&token=x.y.z"), False, "credentials_conflict"),
+    ("an empty one in the query", request(query_string="token="), False, "token_missing"),
+    ("another parameter", request(query_string="access_token=a.b.c"), False, "token_missing"),
+    ("in the cookie", request(http_cookie="a=1; session=a.b.c; b=2"), True, ("a.b.c", "cookie:session")),
+    ("in quotes", request(http_cookie='session="a.b.c"'), True, ("a.b.c", "cookie:session")),
+    ("in the cookie of another's request", request(http_cookie="session=a.b.c"), False, "token_missing"),
+    ("another cookie", request(http_cookie="xsession=a.b.c; session2=a.b.c"), True, "token_missing"),
+    ("an empty cookie", request(http_cookie="session="), True, "token_missing"),
+    ("the cookie twice", request(http_cookie="session=a.b.c; session=x.y.z"), True, "credentials_conflict"),
+    ("query and cookie disagree", request(query_string="token=a.b.c", http_cookie="session=x.y.z"), True, "credentials_conflict"),
+    ("query and cookie agree", request(query_string="token=a.b.c", http_cookie="session=a.b.c"), True, ("a.b.c", "query")),
+    (
+        "another's cookie does not count",
+        request(query_string="token=a.b.c", http_cookie="session=x.y.z"),
+        False,
+        ("a.b.c", "query"),
+    ),
+    ("junk in the cookies", request(http_cookie=";;=;session;=a.b.c; \x00"), True, "token_missing"),
+    ("junk in the query", request(query_string="%&%zz&=token"), True, "token_missing"),
+]
+
+
+@pytest.mark.parametrize(
+    ("environ", "cookies", "expected"), [case[1:] for case in ELSEWHERE], ids=[case[0] for case in ELSEWHERE]
+)
+def test_query_and_cookie(environ: dict[str, str], cookies: bool, expected: tuple[str, str] | str) -> None:
+    """In the query and in a cookie, where they are on; a cookie counts only in a request of one's own pages."""
+    verdict = find_token(None, environ, ALL, cookies=cookies)
+    assert (verdict.code if isinstance(verdict, Denied) else verdict) == expected
+    assert find_token(None, environ, BOTH, cookies=cookies) == Denied(
+        "token_missing", "no token in auth.token or the Authorization header"
+    )
