@@ -24,10 +24,12 @@ from broker.log import Broker, LogUnavailable
 from broker.memory import open_memory
 from broker.sqlite import open_sqlite
 from broker.topology import control_partition
+from node.auth.admission import Admission
 from node.auth.configured import key_problems, key_source, policy_of
 from node.auth.deadlines import Schedule
 from node.auth.jwks import IssuerKeys
 from node.auth.levelling import Levels
+from node.auth.tickets import Tickets, ticket_keys
 from node.auth.tokens import sign
 from node.auth.verifier import Verifier
 from node.config import ConfigurationError, Settings
@@ -35,6 +37,7 @@ from node.core.effects import Applied, Effect, Lost
 from node.core.errors import Refused
 from node.core.events import ControlEvent, Event, NodeStarted
 from node.edge.admin import Admin, AdminFace
+from node.edge.door import Door
 from node.edge.fanout import Fanout
 from node.edge.gateway import Gateway
 from node.edge.handshake import Judge
@@ -54,6 +57,7 @@ from node.metrics import Metrics
 from node.status import Status
 
 VERSION = version("tidegate")
+RESUMABLE_MS = 600_000  # how long after its end a session still counts as one that is coming back
 RECORD_S = 2.0  # what the last closes of sessions may take to reach the log at the end
 GC_THRESHOLD = (
     50_000,
@@ -123,6 +127,7 @@ class Node:
         )
         queries = Queries(store, limits=settings.limits, online=self.presence.online)
         self.chat = ChatFlow(store=store, committer=self.committer, queries=queries, presence=self.presence, new_id=self._new_id)
+        self._door = _door(settings, store, broker.log.epoch)
         self._quota = Quota(rate=settings.limits.commands_per_second, burst=settings.limits.commands_burst)
         self._origins = Origins(settings.origins, settings.peers)
         self._keys = key_source(settings, lambda outcome: self.metrics.jwks_fetches.labels(outcome).inc())
@@ -155,7 +160,7 @@ class Node:
                 tasks.create_task(self._store.run(self.projector.ready), name="store"),
                 tasks.create_task(self.presence.run(), name="presence"),
                 tasks.create_task(self.gateway.run(), name="stats"),
-                tasks.create_task(measure_loop_lag(self.metrics.loop_lag.observe), name="loop-lag"),
+                tasks.create_task(measure_loop_lag(self._late), name="loop-lag"),
                 tasks.create_task(self._begin(), name="begin"),
                 tasks.create_task(self._leave_when_diverged(), name="diverged"),
             ]
@@ -225,6 +230,10 @@ class Node:
         claims |= {name: value for name, value in given.items() if value is not None}
         return sign(claims, secret, kid=kid), int((now_s + ttl_s) * 1000)
 
+    def _late(self, lag_s: float) -> None:
+        self.metrics.loop_lag.observe(lag_s)
+        self._door.look(lag_s)
+
     def _tell_users(self, users: Iterable[str], name: str, payload: dict[str, Any]) -> None:
         self.gateway.fanout.tell_users(users, name, payload)
 
@@ -259,6 +268,7 @@ class Node:
             origin_allowed=lambda origin, environ: self._origins.allowed(origin, environ.get("HTTP_HOST", "")),
             outbox_bytes=settings.limits.outbox_bytes,
             payload_bytes=settings.limits.payload_bytes,
+            door=self._door,
             schedule=Schedule(Levels(round(settings.refresh_window_seconds * 1000))),
             connect_timeout_s=settings.connect_timeout_seconds,
             max_sessions=settings.max_sessions,
@@ -289,6 +299,17 @@ class Node:
             dev_issuer=self._issue if settings.dev_issuer else None,
         )
         return self.gateway.asgi(http_app(face))
+
+
+def _door(settings: Settings, store: Store, epoch: str) -> Door:
+    def resumable(session: str, now: int) -> bool:
+        found = store.session(session)
+        if found is None or store.revoked_session(session):
+            return False
+        return found.closed_at is None or now - found.closed_at <= RESUMABLE_MS
+
+    admission = Admission(rate=settings.handshake_rate, burst=settings.handshake_burst, draw=random.random)
+    return Door(admission, Tickets(ticket_keys(settings.jwt_secret.values(), epoch), resumable))
 
 
 @asynccontextmanager

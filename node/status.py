@@ -54,6 +54,7 @@ class Status:
             "connections": self.gateway.connections(),
             "expiring": dict(expiring(self.gateway.schedule.expiring, self._clock())),
             "renewal_peak_per_second": self.gateway.schedule.levels.peak_per_second(self._clock()),
+            "handshake_capacity_per_second": round(self.gateway.door.capacity(), 1),
             "handshakes": self._metrics.handshake_counts(),
             "positions": {str(p): self._store.position(p).offset for p in partitions},
             "lag_seconds": max(self._projector.lag_seconds(p) for p in partitions),
@@ -68,6 +69,9 @@ class Status:
             "sessions": sum(state.get("sessions", 0) for state in nodes.values()),
             "expiring": _sums(state.get("expiring", {}) for state in nodes.values()),
             "renewal_peak_per_second": sum(state.get("renewal_peak_per_second", 0) for state in nodes.values()),  # at most
+            "handshake_capacity_per_second": round(
+                sum(state.get("handshake_capacity_per_second", 0.0) for state in nodes.values()), 1
+            ),
             "handshakes": _sums(state.get("handshakes", {}) for state in nodes.values()),
             "lag_seconds": max(state.get("lag_seconds", 0.0) for state in nodes.values()),
             "log": {"epoch": self._log.epoch, "partitions": self._log.partitions, "up": self._log.up},
@@ -81,6 +85,8 @@ class Status:
             yield "tidegate_sessions_expiring", "Open sessions whose exp lies within", {"within": within}, count
         peak = self.gateway.schedule.levels.peak_per_second(self._clock())
         yield "tidegate_renewal_peak_per_second", "The highest rate of renewals scheduled ahead", {}, peak
+        capacity = self.gateway.door.capacity()
+        yield "tidegate_handshake_capacity_per_second", "Handshakes that this node admits", {}, capacity
         yield "tidegate_outbox_bytes", "Unsent on all sockets", {}, self.gateway.outbox_bytes()
         yield "tidegate_broker_up", "Whether the log can be reached", {}, float(self._log.up)
         for partition in range(self._log.partitions):

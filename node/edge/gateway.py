@@ -4,7 +4,6 @@ One of the three modules that know python-socketio or python-engineio: this one,
 """
 
 import asyncio
-import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from node.edge import wire
 from node.edge.admin import Admin
 from node.edge.commands import Chat, CommandQueues
 from node.edge.connection import Connection, MalformedPacket
+from node.edge.door import Door
 from node.edge.engine import EngineServer, Refusal
 from node.edge.fanout import Fanout
 from node.edge.handshake import SCOPES, Accepted, Judge
@@ -67,6 +67,7 @@ class Gateway:
         outbox_bytes: int,
         payload_bytes: int,
         schedule: Schedule,
+        door: Door,
         connect_timeout_s: float,
         max_sessions: int,
         ping_interval_s: float,
@@ -82,6 +83,7 @@ class Gateway:
         self.draining = False
         self.fanout = fanout_of(self)
         self.schedule = schedule  # the deadlines of the open sessions
+        self.door = door
         self._ticker = Ticker(schedule, clock, self._due)
         self._sessions: dict[str, Session] = {}
         self._by_connection: dict[Connection, dict[str, Session]] = {}
@@ -168,11 +170,16 @@ class Gateway:
         reason = "draining" if self.draining else self._ready()
         if reason is None and len(self._by_connection) >= self._max_sessions:
             reason = "server_busy"
+        wait_s = 1 + int(self._draw() * 3)
         if reason is None:
-            return None
+            asked = self.door.ask(environ, self._clock())
+            if asked is None:
+                return None
+            reason, wait_s = "server_busy", asked
         code = "draining" if reason == "draining" else "server_busy"
-        self._metrics.handshakes.labels(CHAT, "busy", code, "", "").inc()
-        return Refusal(503, code, f"not serving now: {reason}", 1 + int(self._draw() * 3))
+        transport = "websocket" if environ["asgi.scope"]["type"] == "websocket" else "polling"
+        self._metrics.handshakes.labels(CHAT, "busy", code, transport, "").inc()
+        return Refusal(503, code, f"not serving now: {reason}", wait_s)
 
     def _opened(self, connection: Connection) -> None:
         self._by_connection[connection] = {}
@@ -309,7 +316,7 @@ class Gateway:
             "refresh_at": session.refresh_at,
             "server_time": now,
             "resumed": resumed,
-            "ticket": secrets.token_urlsafe(16),
+            "ticket": self.door.tickets.make(session.id, now),
             "rooms": rooms,
         }
 

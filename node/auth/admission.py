@@ -1,0 +1,123 @@
+"""Who may shake hands now, and when the others should come again. Pure: times (s, of a monotonic clock) and draws are arguments.
+
+A token bucket. Its rate is the configured one or what the node finds that it can do: at most what its own cost of a handshake
+leaves room for, less while the event loop is late (additive increase, multiplicative decrease).
+"""
+
+from collections.abc import Callable
+
+FIRST_COST_S = 0.002  # of a handshake, until it has been measured: a slow machine's
+TARGET = 0.75  # of one core: what handshakes and all else may use
+FLOOR = 10.0  # a second: a node that can do less than this is past helping
+LATE_S, CALM_S = 0.1, 0.05  # loop lag at which it takes fewer; under which it takes more
+DECREASE = 0.7  # at each look while it is late
+INCREASE = 0.02  # of what the cost allows, at each look while it is calm
+ENOUGH = 10  # handshakes between two looks from which their cost can be told
+SMOOTHING = 0.3
+REFUSAL = 0.2  # of a handshake: what a refusal costs
+
+
+class Capacity:
+    """How many handshakes a second this node can do, from looks at its processor time and its loop's lag."""
+
+    def __init__(self) -> None:
+        self.rate = TARGET / FIRST_COST_S
+        self._cost_s, self._others = FIRST_COST_S, 0.0  # the share of a core that goes elsewhere
+        self._seen: tuple[float, float] | None = None
+
+    def look(self, *, now: float, cpu_s: float, lag_s: float, admitted: int, refused: int) -> None:
+        """`cpu_s` is the processor time so far, `lag_s` how late the loop is; `admitted` and `refused` since the last look."""
+        seen, self._seen = self._seen, (now, cpu_s)
+        if seen is None or now <= seen[0]:
+            return
+        passed, used = now - seen[0], max(0.0, cpu_s - seen[1])
+        work = admitted + REFUSAL * refused
+        if work >= ENOUGH:
+            cost = max(1e-5, (used - self._others * passed) / work)
+            self._cost_s += SMOOTHING * (cost - self._cost_s)
+        elif not work:
+            self._others += SMOOTHING * (min(1.0, used / passed) - self._others)
+        most = max(FLOOR, (TARGET - self._others) / self._cost_s)
+        if lag_s > LATE_S:
+            self.rate *= DECREASE
+        elif lag_s < CALM_S:
+            self.rate += INCREASE * most
+        self.rate = max(FLOOR, min(most, self.rate))
+
+
+class Admission:
+    """The bucket and its two queues.
+
+    Alone, resuming clients or newcomers have all of it. While both ask, resuming ones go first: half of the burst is theirs; but
+    when it runs low, every fifth handshake is a newcomer's, so that neither starves.
+    """
+
+    SHARE = 4  # resuming clients for each newcomer while there is not enough for both
+    ASKING_S = 2.0  # one who was refused counts as asking for so long: stock clients are back within 1.5 s
+    MOST_WAIT_S = 30.0  # nobody is sent away for longer
+    BURST_S = 0.5  # what may come at once where no burst is set: a crowd's first are answered well within 2 s
+
+    def __init__(self, *, rate: float, burst: int, draw: Callable[[], float]) -> None:
+        """`rate` and `burst` as configured; 0 is adapted."""
+        self._fixed_rate, self._fixed_burst, self._draw = rate, burst, draw
+        self._measured = Capacity()
+        self._level: float | None = None  # None: nobody has come yet
+        self._refilled = 0.0
+        self._asked = {True: -self.ASKING_S, False: -self.ASKING_S}  # by resuming: when one was last refused
+        self._turns = {True: 0.0, False: 0.0}  # by resuming: when the last of those who were sent away should be back
+        self._streak = 0  # resuming clients since the last newcomer
+        self._admitted = self._refused = 0
+
+    @property
+    def rate(self) -> float:
+        """Handshakes a second."""
+        return self._fixed_rate or self._measured.rate
+
+    @property
+    def burst(self) -> float:
+        """Handshakes at once."""
+        return self._fixed_burst or max(1.0, self.BURST_S * self.rate)
+
+    def look(self, *, now: float, cpu_s: float, lag_s: float) -> None:
+        """See `Capacity.look`; a few times a second."""
+        self._measured.look(now=now, cpu_s=cpu_s, lag_s=lag_s, admitted=self._admitted, refused=self._refused)
+        self._admitted = self._refused = 0
+
+    def ask(self, *, resuming: bool, now: float) -> int | None:
+        """None: come in. Else the seconds after which to ask again, at least 1."""
+        level = self._refill(now)
+        if not self._may(level, resuming=resuming, now=now):
+            self._asked[resuming] = now
+            self._refused += 1
+            return self._wait(resuming=resuming, now=now)
+        self._level = level - 1
+        self._admitted += 1
+        self._streak = min(self.SHARE, self._streak + 1) if resuming else 0
+        return None
+
+    def _refill(self, now: float) -> float:
+        if self._level is None:
+            self._level, self._refilled = float(self.burst), now
+        self._level = min(float(self.burst), self._level + max(0.0, now - self._refilled) * self.rate)
+        self._refilled = now
+        return self._level
+
+    def _may(self, level: float, *, resuming: bool, now: float) -> bool:
+        if level < 1:
+            return False
+        if now - self._asked[not resuming] >= self.ASKING_S:
+            return True
+        if resuming:
+            return self._streak < self.SHARE or level >= 2
+        return self._streak >= self.SHARE or level >= 1 + self.burst / 2
+
+    def _wait(self, *, resuming: bool, now: float) -> int:
+        """In the order in which they were sent away, at the rate at which they can be taken, in whole seconds drawn apart."""
+        shared = now - self._asked[not resuming] < self.ASKING_S
+        share = (self.SHARE if resuming else 1) / (self.SHARE + 1) if shared else 1.0
+        turn = max(self._turns[resuming], now) + 1 / (share * self.rate)
+        self._turns[resuming] = min(turn, now + self.MOST_WAIT_S)
+        wait = self._turns[resuming] - now
+        if turn > now + self.MOST_WAIT_S:  # more than can be told apart by their turns
+            wait *= 0.5 + 0.5 * self._draw()
+        return min(int(self.MOST_WAIT_S), 1 + int(wait + self._draw()))
