@@ -38,6 +38,7 @@ from node.core.errors import Refused
 from node.core.events import ControlEvent, Event, NodeStarted
 from node.edge.admin import Admin, AdminFace
 from node.edge.door import Door
+from node.edge.entry import Entry
 from node.edge.fanout import Fanout
 from node.edge.gateway import Gateway
 from node.edge.handshake import Judge
@@ -247,7 +248,13 @@ class Node:
             self.metrics.verify_seconds.labels(alg, cache).observe(seconds)
 
         verifier = Verifier(self._keys, policy_of(self._settings), clock=clock, observe=observe)
-        return Judge(verifier=verifier, sources=self._settings.token_sources, view=self._store, clock=clock)
+        return Judge(
+            verifier=verifier,
+            sources=self._settings.token_sources,
+            view=self._store,
+            clock=clock,
+            own_page=lambda environ: self._origins.own(environ.get("HTTP_ORIGIN"), environ.get("HTTP_HOST", "")),
+        )
 
     def _gateway(self) -> Gateway:
         settings = self._settings
@@ -264,14 +271,23 @@ class Node:
             fanout_of=fanout_of,
             metrics=self.metrics,
             clock=clock,
-            ready=self.status.refusing,
+            entry=Entry(
+                judge=self._judge,
+                door=self._door,
+                handshake=settings.handshake,
+                max_connections=settings.max_sessions,
+                ready=self.status.refusing,
+                metrics=self.metrics,
+                clock=clock,
+                draw=random.random,
+            ),
             origin_allowed=lambda origin, environ: self._origins.allowed(origin, environ.get("HTTP_HOST", "")),
             outbox_bytes=settings.limits.outbox_bytes,
             payload_bytes=settings.limits.payload_bytes,
             door=self._door,
             schedule=Schedule(Levels(round(settings.refresh_window_seconds * 1000))),
             connect_timeout_s=settings.connect_timeout_seconds,
-            max_sessions=settings.max_sessions,
+            two_step_s=settings.two_step_seconds,
             ping_interval_s=settings.ping_interval_seconds,
             ping_timeout_s=settings.ping_timeout_seconds,
             transports=settings.transports,
@@ -346,11 +362,9 @@ def _held(path: Path) -> Any:
 def check_supported(settings: Settings) -> None:
     """What the contract has and this version does not: said at the start rather than ignored."""
     problems = key_problems(settings)
-    if settings.handshake != "namespace":
-        problems.append(f"TIDEGATE_HANDSHAKE: takes namespace (the others are not supported yet), got {settings.handshake!r}")
-    if settings.two_step_seconds:
-        problems.append("TIDEGATE_TWO_STEP_SECONDS: takes 0 (two-step mode is not supported yet)")
-    if set(settings.token_sources) - {"auth", "header"}:
-        problems.append("TIDEGATE_TOKEN_SOURCES: takes auth and header (the others are not supported yet)")
+    if settings.handshake != "namespace" and set(settings.token_sources) == {"auth"}:
+        problems.append(
+            "TIDEGATE_TOKEN_SOURCES: takes header, query or a cookie where the HTTP request is judged, got auth alone"
+        )
     if problems:
         raise ConfigurationError(problems)

@@ -55,6 +55,9 @@ def key_problems(settings: Settings) -> list[str]:
         if url is not None and insecure(url) and not settings.jwks_allow_http:
             takes = "takes an https:// URL (http:// only of this machine, or with TIDEGATE_JWKS_ALLOW_HTTP=1)"
             problems.append(f"TIDEGATE_{name}: {takes}, got plain HTTP to another machine")
+    if issuer_of(settings) is not None and settings.jwks_stale_seconds < 2 * settings.jwks_refresh_seconds:
+        takes = f"takes at least twice TIDEGATE_JWKS_REFRESH_SECONDS ({settings.jwks_refresh_seconds:g})"
+        problems.append(f"TIDEGATE_JWKS_STALE_SECONDS: {takes}, got '{settings.jwks_stale_seconds:g}'")
     try:
         fixed_keys(settings)
     except ConfigurationError as error:

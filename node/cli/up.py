@@ -13,6 +13,7 @@ from typing import Annotated, TextIO
 from urllib.parse import quote, urlsplit
 
 from broker.address import Address, AmqpAddress, MemoryAddress, SqliteAddress
+from node.app import check_supported
 from node.cli import probe
 from node.cli.dev_secret import make_dev_secret
 from node.cli.flags import Command, Takes
@@ -110,7 +111,7 @@ def _plans(settings: Settings, ports: list[int]) -> list[Plan]:
         )
         for n, port in enumerate(ports, 1)
     ]
-    load({}, plans[0].environment, serving=True)
+    check_supported(load({}, plans[0].environment, serving=True))
     return plans
 
 

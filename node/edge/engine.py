@@ -14,6 +14,7 @@ from urllib.parse import parse_qs
 import engineio
 import msgspec
 
+from node.auth.denied import Denied
 from node.core.events import EndReason
 from node.edge.connection import NOOP, PING, Connection, MalformedPacket
 
@@ -30,6 +31,18 @@ class Refusal(msgspec.Struct, frozen=True):
     code: str
     message: str
     retry_after_s: int | None = None
+
+
+def refusal_of(denied: Denied) -> Refusal:
+    """A denied credential as an HTTP answer."""
+    if denied.code in ("keys_unavailable", "server_busy", "draining"):
+        return Refusal(503, denied.code, denied.message, max(1, -(-(denied.retry_after or 1_000) // 1_000)))
+    return Refusal(401, denied.code, denied.message)
+
+
+def transport_of(environ: dict[str, Any]) -> str:
+    """`websocket` or `polling`: what an HTTP request is for."""
+    return "websocket" if environ["asgi.scope"]["type"] == "websocket" else "polling"
 
 
 class AsgiWebSocket:
@@ -76,6 +89,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         name: str,
         high_bytes: int,
         admit: Callable[[dict[str, Any]], Refusal | None],
+        judge: Callable[[dict[str, Any], Connection | None], Awaitable[Refusal | None]],
         origin_allowed: Callable[[str, dict[str, Any]], bool],
         **options: Any,
     ) -> None:
@@ -91,7 +105,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self.on_open: Callable[[Connection], None]
         self.on_closed: Callable[[Connection, EndReason], None]
         self.on_drained: Callable[[Connection], None] = lambda connection: None
-        self._high, self._admit = high_bytes, admit
+        self._high, self._admit, self._judge = high_bytes, admit, judge
         self._heartbeats = Heartbeats(self.ping_interval, self.ping_timeout)
         self._ended: OrderedDict[str, Refusal] = OrderedDict()
         self._left: OrderedDict[str, None] = OrderedDict()  # closed by the client, whose last poll may still be on its way
@@ -133,34 +147,43 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
 
     async def _answer(self, environ: dict[str, Any], query: dict[str, str], *, is_websocket: bool) -> Response | None:
         """The HTTP answer; None where a WebSocket was accepted and has been served."""
-        origin = environ.get("HTTP_ORIGIN")
-        if origin is not None and not self.cors_allowed_origins(origin, environ):
-            return _error(400, "forbidden_origin", "this origin is not allowed")
         method, sid = environ["REQUEST_METHOD"], query.get("sid")
+        wrong = self._wrong(environ, query, is_websocket=is_websocket)
+        if wrong is not None:
+            return wrong
         if method == "OPTIONS" and not is_websocket:
             return 204, [], b""
+        if sid is None:
+            return await self._open(environ, is_websocket=is_websocket)
+        connection: Connection | None = self.sockets.get(sid)
+        if connection is None:
+            return self._over(sid, last_poll=method == "GET" and not is_websocket)
+        if connection.transport == "polling" and (refusal := await self._judge(environ, connection)) is not None:
+            return _refused(refusal)
+        if is_websocket:
+            return await self._upgrade(connection, environ)
+        if connection.transport != "polling":
+            return _error(400, "upgraded", "this session has moved to WebSocket")
+        return await (self._get(connection) if method == "GET" else self._post(connection, environ))
+
+    def _wrong(self, environ: dict[str, Any], query: dict[str, str], *, is_websocket: bool) -> Response | None:
+        """The answer to a request that is not one of Engine.IO's, whoever sends it."""
+        origin, method = environ.get("HTTP_ORIGIN"), environ["REQUEST_METHOD"]
+        if origin is not None and not self.cors_allowed_origins(origin, environ):
+            return _error(400, "forbidden_origin", "this origin is not allowed")
+        if method == "OPTIONS" and not is_websocket:
+            return None
         if query.get("transport") not in self.transports or query["transport"] != ("websocket" if is_websocket else "polling"):
             return _error(400, "bad_transport", "transport is unknown, or does not fit the request")
         if query.get("EIO") != "4":
             return _error(400, "bad_version", "this server speaks EIO=4")
         if "j" in query:
             return _error(400, "jsonp_refused", "JSON-P is not served")
-        if sid is None:
-            if method != "GET":
-                return _error(400, "bad_method", "a session begins with GET")
-            return await self._open(environ, is_websocket=is_websocket)
-        connection: Connection | None = self.sockets.get(sid)
-        if connection is None:
-            return self._over(sid, last_poll=method == "GET" and not is_websocket)
-        if is_websocket:
-            return await self._upgrade(connection, environ)
-        if connection.transport != "polling":
-            return _error(400, "upgraded", "this session has moved to WebSocket")
-        if method == "GET":
-            return await self._get(connection)
-        if method == "POST":
-            return await self._post(connection, environ)
-        return _error(400, "bad_method", "GET or POST")
+        if "sid" not in query and method != "GET":
+            return _error(400, "bad_method", "a session begins with GET")
+        if method not in ("GET", "POST"):
+            return _error(400, "bad_method", "GET or POST")
+        return None
 
     def _over(self, sid: str, *, last_poll: bool) -> Response:
         """The answer for a session that is over, or never was."""
@@ -171,7 +194,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         return _refused(ended) if ended else _error(400, "unknown_sid", "no such session on this node: start anew")
 
     async def _open(self, environ: dict[str, Any], *, is_websocket: bool) -> Response | None:
-        refusal = self._admit(environ)
+        refusal = self._admit(environ) or await self._judge(environ, None)
         if refusal is not None:
             return _refused(refusal)
         connection = Connection(

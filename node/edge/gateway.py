@@ -15,14 +15,17 @@ from node.core.effects import EndSessions
 from node.core.events import EndReason, SessionClosed, SessionOpened, SessionRenewed
 from node.edge import wire
 from node.edge.admin import Admin
+from node.edge.assembly import Assembly
 from node.edge.commands import Chat, CommandQueues
 from node.edge.connection import Connection, MalformedPacket
 from node.edge.door import Door
-from node.edge.engine import EngineServer, Refusal
+from node.edge.engine import EngineServer, Refusal, refusal_of
+from node.edge.entry import Entry
 from node.edge.fanout import Fanout
-from node.edge.handshake import SCOPES, Accepted, Judge
+from node.edge.handshake import SCOPES, Accepted, Judge, count_handshake
 from node.edge.quota import Quota
 from node.edge.session import ADMIN, CHAT, Session
+from node.edge.two_step import AUTHENTICATE, LATE, TwoStep, unauthorized
 from node.metrics import Metrics
 
 
@@ -62,14 +65,14 @@ class Gateway:
         fanout_of: Callable[["Gateway"], Fanout],
         metrics: Metrics,
         clock: Callable[[], int],
-        ready: Callable[[], str | None],
+        entry: Entry,
         origin_allowed: Callable[[str, dict[str, Any]], bool],
         outbox_bytes: int,
         payload_bytes: int,
         schedule: Schedule,
         door: Door,
         connect_timeout_s: float,
-        max_sessions: int,
+        two_step_s: float,
         ping_interval_s: float,
         ping_timeout_s: float,
         transports: tuple[str, ...],
@@ -78,7 +81,7 @@ class Gateway:
         self._node, self._chat, self._judge, self._admin = node, chat, judge, admin
         self._metrics, self._clock = metrics, clock
         self._commands = CommandQueues(chat=chat, admin=admin, quota=quota, refresh=self._refresh, metrics=metrics, clock=clock)
-        self._ready, self._draw, self._max_sessions = ready, draw, max_sessions
+        self._entry, self._draw = entry, draw
         self._outbox_bytes, self._connect_timeout_s = outbox_bytes, connect_timeout_s
         self.draining = False
         self.fanout = fanout_of(self)
@@ -87,11 +90,13 @@ class Gateway:
         self._ticker = Ticker(schedule, clock, self._due)
         self._sessions: dict[str, Session] = {}
         self._by_connection: dict[Connection, dict[str, Session]] = {}
-        self._reassembly: dict[Connection, tuple[wire.Packet, int, int]] = {}  # packet, frames to come, bytes so far
+        self._assembly = Assembly(payload_bytes)
+        self._two_step = TwoStep(two_step_s, self._never_authenticated)
         self.server = SocketServer(
             name=node,
             high_bytes=outbox_bytes,
             admit=self._admit,
+            judge=self._judge_request,
             origin_allowed=origin_allowed,
             max_http_buffer_size=payload_bytes,
             ping_interval=ping_interval_s,
@@ -167,32 +172,35 @@ class Gateway:
     # Engine.IO
 
     def _admit(self, environ: dict[str, Any]) -> Refusal | None:
-        reason = "draining" if self.draining else self._ready()
-        if reason is None and len(self._by_connection) >= self._max_sessions:
-            reason = "server_busy"
-        wait_s = 1 + int(self._draw() * 3)
-        if reason is None:
-            asked = self.door.ask(environ, self._clock())
-            if asked is None:
-                return None
-            reason, wait_s = "server_busy", asked
-        code = "draining" if reason == "draining" else "server_busy"
-        transport = "websocket" if environ["asgi.scope"]["type"] == "websocket" else "polling"
-        self._metrics.handshakes.labels(CHAT, "busy", code, transport, "").inc()
-        return Refusal(503, code, f"not serving now: {reason}", wait_s)
+        return self._entry.admit(environ, connections=len(self._by_connection), draining=self.draining)
+
+    async def _judge_request(self, environ: dict[str, Any], connection: Connection | None) -> Refusal | None:
+        """Judge an HTTP request that begins a connection, or one of a connection that polls: a bad one ends it."""
+        if connection is None:
+            return await self._entry.judge(environ)
+        denied = await self._entry.judge_poll(environ, self._by_connection.get(connection, {}).values())
+        if denied is None:
+            return None
+        refusal = refusal_of(denied)
+        if refusal.status == 401:
+            self._engine.remember(connection, refusal)
+            connection.close("token_expired" if denied.code == "token_expired" else "revoked")
+        return refusal
 
     def _opened(self, connection: Connection) -> None:
         self._by_connection[connection] = {}
         asyncio.get_running_loop().call_later(self._connect_timeout_s, self._close_if_bare, connection)
 
     def _close_if_bare(self, connection: Connection) -> None:
-        if not self._by_connection.get(connection, True):
+        if not self._by_connection.get(connection, True) and not self._two_step.waits(connection):
             connection.close("timeout")
 
     def _closed(self, connection: Connection, reason: EndReason) -> None:
         for session in list(self._by_connection.pop(connection, {}).values()):
             self._finish(session, reason)
-        self._reassembly.pop(connection, None)
+        self._assembly.drop(connection)
+        for namespace, sid in self._two_step.drop(connection).items():
+            self.server.manager.basic_disconnect(sid, namespace)
 
     def _drained(self, connection: Connection) -> None:
         for session in self._by_connection.get(connection, {}).values():
@@ -201,7 +209,7 @@ class Gateway:
 
     async def _message(self, connection: Connection, message: str | bytes) -> None:
         try:
-            packet = self._assemble(connection, message)
+            packet = self._assembly.take(connection, message)
         except wire.Malformed as error:
             raise MalformedPacket(str(error)) from None
         if packet is None:
@@ -211,32 +219,13 @@ class Gateway:
             return
         session = self._by_connection.get(connection, {}).get(packet.namespace)
         if session is None:
-            raise MalformedPacket("a packet for a namespace that is not connected")
-        if packet.type is wire.Type.DISCONNECT:
+            if not self._two_step.waits(connection, packet.namespace):
+                raise MalformedPacket("a packet for a namespace that is not connected")
+            await self._authenticate(connection, packet)
+        elif packet.type is wire.Type.DISCONNECT:
             self._leave(session)
         elif packet.type in (wire.Type.EVENT, wire.Type.BINARY_EVENT):
             self._commands.put(session, packet.id, packet.data)
-
-    def _assemble(self, connection: Connection, message: str | bytes) -> wire.Packet | None:
-        """The packet, once its binary frames are there. They are counted and dropped: no command takes binary."""
-        pending = self._reassembly.pop(connection, None)
-        if isinstance(message, str):
-            if pending is not None:
-                raise wire.Malformed("text where a binary frame was due")
-            packet = wire.decode_packet(message)
-            if not packet.attachments:
-                return packet
-            self._reassembly[connection] = (packet, packet.attachments, 0)
-            return None
-        if pending is None:
-            raise wire.Malformed("a binary frame that nothing announced")
-        packet, left, size = pending
-        if size + len(message) > self._engine.max_http_buffer_size:
-            raise wire.Malformed("binary frames over the payload limit")
-        if left == 1:
-            return packet
-        self._reassembly[connection] = (packet, left - 1, size + len(message))
-        return None
 
     # A session's beginning
 
@@ -246,30 +235,74 @@ class Gateway:
             connection.put(wire.encode_connect_error(namespace, "Invalid namespace"))
             self._refused(connection)
             return
-        if namespace in self._by_connection.get(connection, {}):
+        if namespace in self._by_connection.get(connection, {}) or self._two_step.waits(connection, namespace):
             raise MalformedPacket("already connected to this namespace")
         verdict: Accepted | Denied = await self._judge.connect(namespace, packet.data, connection.environ)
         if connection.closed:  # while the token's key was fetched
             return
         if namespace in self._by_connection.get(connection, {}):
             raise MalformedPacket("already connected to this namespace")
-        outcome, code = ("refused", verdict.code) if isinstance(verdict, Denied) else ("accepted", "")
-        source = "" if isinstance(verdict, Denied) else verdict.source
-        self._metrics.handshakes.labels(namespace, outcome, code, connection.transport, source).inc()
+        if isinstance(verdict, Denied) and verdict.code == "token_missing" and self._two_step.on:
+            sid = await self.server.manager.connect(connection.sid, namespace)
+            self._two_step.begin(connection, namespace, sid)
+            connection.put(wire.encode_connect(namespace, sid))
+            return
+        outcome = count_handshake(self._metrics, namespace, connection.transport, verdict)
         if isinstance(verdict, Denied):
             connection.put(wire.encode_connect_error(namespace, verdict.message, wire.denial_data(verdict)))
             self._refused(connection)
         else:
-            await self._accept(connection, namespace, verdict)
+            sid = await self.server.manager.connect(connection.sid, namespace)
+            await self._accept(connection, namespace, verdict, sid=sid, greeting=wire.encode_connect(namespace, sid))
         self._metrics.handshake_seconds.labels(outcome).observe(asyncio.get_running_loop().time() - began)
+
+    async def _authenticate(self, connection: Connection, packet: wire.Packet) -> None:
+        """A packet of a socket that has connected bare: its token, or what has to wait for that."""
+        namespace = packet.namespace
+        if packet.type is wire.Type.DISCONNECT:
+            self._turn_away(connection, namespace)
+            return
+        if packet.type not in (wire.Type.EVENT, wire.Type.BINARY_EVENT):
+            return
+        name, *arguments = packet.data
+        if name != AUTHENTICATE:
+            if packet.id is not None:
+                error = {"code": "token_missing", "message": f"send {AUTHENTICATE} first"}
+                connection.put(wire.encode_ack(namespace, packet.id, {"ok": False, "error": error}))
+            return
+        verdict = await self._judge.connect(namespace, arguments[0] if arguments else None, connection.environ)
+        count_handshake(self._metrics, namespace, connection.transport, verdict)
+        if isinstance(verdict, Denied):
+            connection.put(wire.encode_event(namespace, "unauthorized", unauthorized(verdict)))
+            connection.put(wire.encode_disconnect(namespace))
+            self._turn_away(connection, namespace)
+            return
+        sid = self._two_step.end(connection, namespace)
+        if sid is not None:  # or its time was over while the token's key was fetched
+            told = {"user": verdict.principal.user, "expires_at": verdict.principal.expires_at}
+            greeting = wire.encode_event(namespace, "authenticated", told)
+            await self._accept(connection, namespace, verdict, sid=sid, greeting=greeting)
+
+    def _never_authenticated(self, connection: Connection, namespace: str) -> None:
+        count_handshake(self._metrics, namespace, connection.transport, LATE)
+        connection.put(wire.encode_event(namespace, "unauthorized", unauthorized(LATE)))
+        self._turn_away(connection, namespace)
+
+    def _turn_away(self, connection: Connection, namespace: str) -> None:
+        """A bare socket has no more chance; its connection is closed unless it serves another namespace."""
+        sid = self._two_step.end(connection, namespace)
+        if sid is not None:
+            self.server.manager.basic_disconnect(sid, namespace)
+        if not self._by_connection.get(connection) and not self._two_step.waits(connection):
+            connection.close("timeout")
 
     def _refused(self, connection: Connection) -> None:
         grace_s = min(self.REFUSED_GRACE_S, self._connect_timeout_s)
         asyncio.get_running_loop().call_later(grace_s, self._close_if_bare, connection)
 
-    async def _accept(self, connection: Connection, namespace: str, verdict: Accepted) -> None:
+    async def _accept(self, connection: Connection, namespace: str, verdict: Accepted, *, sid: str, greeting: str) -> None:
+        """Begin a session: `greeting` says that it was accepted, `welcome` what it needs to know."""
         now, principal = self._clock(), verdict.principal
-        sid = await self.server.manager.connect(connection.sid, namespace)
         session = Session(
             id=self._chat.new_id(),
             sid=sid,
@@ -303,7 +336,7 @@ class Gateway:
         rooms = self._chat.welcome_rooms(principal.user) if namespace == CHAT else []
         if namespace == CHAT:
             self.fanout.attach(session, [room["room"] for room in rooms])
-        connection.put(wire.encode_connect(namespace, sid))
+        connection.put(greeting)
         session.send("welcome", self._welcome(session, rooms, resumed=resumed, now=now))
         await self._catch_up(session, verdict)
 

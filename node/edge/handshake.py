@@ -10,6 +10,7 @@ from node.auth.sources import find_token
 from node.auth.verifier import Verifier
 from node.core.identity import Principal
 from node.core.view import View
+from node.metrics import Metrics
 
 SCOPES = {"/": "chat", "/admin": "admin"}
 
@@ -37,12 +38,21 @@ class Judge:
 
     MOST_CURSORS = 10_000  # rooms one client may resume: a bound on what one packet can make us read
 
-    def __init__(self, *, verifier: Verifier, sources: tuple[str, ...], view: View, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        *,
+        verifier: Verifier,
+        sources: tuple[str, ...],
+        view: View,
+        clock: Callable[[], int],
+        own_page: Callable[[dict[str, Any]], bool],
+    ) -> None:
         self._verifier, self._sources, self._view, self._clock = verifier, sources, view, clock
+        self._own_page = own_page  # whether a request comes from a page that may use our cookies
 
     async def connect(self, namespace: str, auth: Any, environ: dict[str, Any]) -> Accepted | Denied:
         """Judge a CONNECT to `namespace`."""
-        found = find_token(auth, environ, self._sources)
+        found = find_token(auth, environ, self._sources, cookies=self._own_page(environ))
         if isinstance(found, Denied):
             return found
         token, source = found
@@ -54,8 +64,17 @@ class Judge:
             return Denied("token_revoked", "this session has been withdrawn")
         return resume if isinstance(resume, Denied) else Accepted(principal=principal, source=source, resume=resume)
 
-    async def token(self, token: str, *, scope: str) -> Principal | Denied:
-        """Judge a bare token that is to do what `scope` allows."""
+    async def request(self, environ: dict[str, Any]) -> Accepted | Denied:
+        """Judge an HTTP request by itself, without what its packets may hold; for any scope."""
+        sources = [source for source in self._sources if source != "auth"]
+        found = find_token(None, environ, sources, cookies=self._own_page(environ))
+        if isinstance(found, Denied):
+            return found
+        principal = await self.token(found[0], scope=None)
+        return principal if isinstance(principal, Denied) else Accepted(principal=principal, source=found[1], resume=None)
+
+    async def token(self, token: str, *, scope: str | None) -> Principal | Denied:
+        """Judge a bare token that is to do what `scope` allows; None asks for nothing."""
         principal = await self._verifier.verify(token)
         if isinstance(principal, Denied):
             return principal
@@ -63,7 +82,7 @@ class Judge:
         if withdrawn is not None:
             self._verifier.forget(token)
             return withdrawn
-        if not principal.allows(scope):
+        if scope is not None and not principal.allows(scope):
             return Denied("scope_missing", f"the token does not have the scope {scope}")
         return principal
 
@@ -98,3 +117,12 @@ class Judge:
         if len(resume.cursors) > self.MOST_CURSORS or any(seq < 0 for seq in resume.cursors.values()):
             return Denied("bad_request", f"resume takes up to {self.MOST_CURSORS} cursors, each a seq")
         return resume
+
+
+def count_handshake(metrics: Metrics, namespace: str, transport: str, verdict: Accepted | Denied) -> str:
+    """Count a judged handshake; returns its outcome."""
+    if isinstance(verdict, Denied):
+        metrics.handshakes.labels(namespace, "refused", verdict.code, transport, "").inc()
+        return "refused"
+    metrics.handshakes.labels(namespace, "accepted", "", transport, verdict.source).inc()
+    return "accepted"

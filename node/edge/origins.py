@@ -21,6 +21,12 @@ class Origins:
             return True
         return bool(host) and urlsplit(origin.lower()).netloc == host.lower()
 
+    def own(self, origin: str | None, host: str) -> bool:
+        """Whether a request comes from one of our own pages, so that its cookies mean what they say: `"*"` is not one."""
+        if origin is None:
+            return False
+        return origin.lower() in self._allowed or (bool(host) and urlsplit(origin.lower()).netloc == host.lower())
+
 
 def _names(url: str) -> Iterable[str]:
     """The origin, and for one on loopback its other names: people type `localhost` for 127.0.0.1."""

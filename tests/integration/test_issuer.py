@@ -180,6 +180,11 @@ BAD: list[tuple[str, dict[str, str], str]] = [
     ("a private key", {"jwt_public_key_file": A.private_pem}, "TIDEGATE_JWT_PUBLIC_KEY_FILE: takes"),
     ("a small key", {"jwt_public_key_file": KeyPair(None, bits=1_024).pem}, "TIDEGATE_JWT_PUBLIC_KEY_FILE: takes"),
     ("plain HTTP", {"jwks_url": "http://keys.example/hunter2"}, "TIDEGATE_JWKS_URL: takes an https:// URL"),
+    (
+        "a set that is stale before it is fetched again",
+        {"jwks_url": "https://keys", "jwks_stale_seconds": "599"},
+        "TIDEGATE_JWKS_STALE_SECONDS",
+    ),
     ("plain HTTP of an issuer", {"oidc_issuer": "http://ann:hunter2@id.example"}, "TIDEGATE_OIDC_ISSUER: takes an https:// URL"),
 ]
 

@@ -216,6 +216,17 @@ def test_bad_pem(text: str, reason: str) -> None:
     assert "MII" not in str(caught.value)
 
 
+@given(st.integers(0, len(RSA.pem)), st.binary(max_size=20), st.integers(0, 40))
+def test_a_broken_file_never_raises_anything_else(place: int, put: bytes, cut: int) -> None:
+    """Whatever is put into a file or cut out of it, it has good keys or is refused."""
+    content = f"{RSA.pem}{P256.pem}".encode()
+    try:
+        found, reason = len(keys_of_pem(content[:place] + put + content[place + cut :])), ""
+    except UnfitKey as error:
+        found, reason = 0, str(error)
+    assert found or "block" in reason
+
+
 # Key sets
 
 BIG = KeyPair("big").jwk(n=b64((2**9000 + 1).to_bytes(1126, "big")))

@@ -1,0 +1,67 @@
+"""Whether an HTTP request may begin a connection, or go on with one: before any packet of it is read."""
+
+from collections.abc import Callable, Collection
+from typing import Any, Literal
+
+from node.auth.denied import Denied
+from node.edge.door import Door
+from node.edge.engine import Refusal, refusal_of, transport_of
+from node.edge.handshake import Accepted, Judge, count_handshake
+from node.edge.session import CHAT, Session
+from node.metrics import Metrics
+
+
+class Entry:
+    """Load first, so that a node that cannot serve spends nothing on tokens; then, where they are judged here, tokens."""
+
+    def __init__(
+        self,
+        *,
+        judge: Judge,
+        door: Door,
+        handshake: Literal["namespace", "global", "both"],
+        max_connections: int,
+        ready: Callable[[], str | None],
+        metrics: Metrics,
+        clock: Callable[[], int],
+        draw: Callable[[], float],
+    ) -> None:
+        self._judge, self._door, self._handshake = judge, door, handshake
+        self._max, self._ready, self._metrics, self._clock, self._draw = max_connections, ready, metrics, clock, draw
+
+    def admit(self, environ: dict[str, Any], *, connections: int, draining: bool) -> Refusal | None:
+        """Whether this node can take one more connection now; a refusal says when to come again."""
+        reason = "draining" if draining else self._ready()
+        if reason is None and connections >= self._max:
+            reason = "server_busy"
+        wait_s = 1 + int(self._draw() * 3)
+        if reason is None:
+            asked = self._door.ask(environ, self._clock())
+            if asked is None:
+                return None
+            reason, wait_s = "server_busy", asked
+        code = "draining" if reason == "draining" else "server_busy"
+        self._metrics.handshakes.labels(CHAT, "busy", code, transport_of(environ), "").inc()
+        return Refusal(503, code, f"not serving now: {reason}", wait_s)
+
+    async def judge(self, environ: dict[str, Any]) -> Refusal | None:
+        """Judge the request that begins a connection, where handshakes are judged globally."""
+        if self._handshake == "namespace":
+            return None
+        verdict = await self._judge.request(environ)
+        if isinstance(verdict, Accepted):
+            return None
+        count_handshake(self._metrics, "http", transport_of(environ), verdict)
+        return refusal_of(verdict)
+
+    async def judge_poll(self, environ: dict[str, Any], sessions: Collection[Session]) -> Denied | None:
+        """Judge a long-polling request of a connection with these sessions: each one is, also when a timer is late."""
+        if any(not session.alive(self._clock()) for session in sessions):
+            return Denied("token_expired", "the session's token has expired")
+        verdict = await self._judge.request(environ)
+        if isinstance(verdict, Denied):
+            # Without a token of its own a request stands on the token of its CONNECT.
+            return None if verdict.code == "token_missing" else verdict
+        if any(session.principal.user != verdict.principal.user for session in sessions):
+            return Denied("subject_mismatch", "a session keeps its subject")
+        return None
