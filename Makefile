@@ -28,7 +28,7 @@ fmt: .venv/.dev ## formats, and repairs what the linter can
 	@$(BIN)/ruff check --quiet --fix-only .
 	@$(BIN)/ruff format .
 
-bench: .venv/.test ## the benchmarks; ARGS goes to them
+bench: .venv/.test ## the benchmarks, with results in bench/results; ARGS=NAME runs one of them
 	@exec $(BIN)/python -m bench $(ARGS)
 
 lock: .venv/bin/python ## resolves the dependencies anew; UPGRADE=1 takes the newest

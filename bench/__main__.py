@@ -1,4 +1,4 @@
-"""`python -m bench` lists the benchmarks there are; `python -m bench NAME ...` runs these, one after the other."""
+"""`python -m bench` runs every benchmark, one after the other; `python -m bench NAME ...` runs these."""
 
 import importlib
 import pkgutil
@@ -21,17 +21,15 @@ def benchmarks() -> dict[str, tuple[str, Callable[[], None]]]:
 
 
 def main(names: list[str]) -> int:
-    """Run the benchmarks with these names; 2 when one is unknown."""
+    """Run the benchmarks with these names, or all of them; 2 when one is unknown."""
     known = benchmarks()
     if unknown := [name for name in names if name not in known]:
         print(f"no benchmark {', '.join(unknown)}; there is {', '.join(sorted(known))}", file=sys.stderr)
         return 2
-    if not names:
-        print("python -m bench NAME ... runs:")
-        for name, (title, _) in sorted(known.items()):
-            print(f"  {name:<16} {title}")
-    for name in names:
-        known[name][1]()
+    for name in names or sorted(known):
+        title, run = known[name]
+        print(f"{name}: {title}", flush=True)
+        run()
     return 0
 
 
