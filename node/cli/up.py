@@ -198,7 +198,9 @@ class _Screen:
             self._lose()
 
     def _lose(self) -> None:
-        self._stream = Path(os.devnull).open("w")  # noqa: SIM115  until the process ends
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())  # what the stream still holds goes there too, when Python flushes it at the end
+        os.close(nowhere)
         self.gone()
 
 
