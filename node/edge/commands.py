@@ -18,6 +18,7 @@ from node.edge.session import ADMIN, Session
 from node.metrics import Metrics
 
 REFRESH = "auth:refresh"
+RENEWALS_PER_S, RENEWALS_BURST = 1.0, 10  # of one session: each is an event in the log, and a token has one renewal in its life
 MOST_QUEUED = 64  # commands of one session that wait: a burst and half of one more
 _KNOWN = {*NAMES, *ADMIN_NAMES, REFRESH}
 _log = structlog.get_logger()
@@ -74,6 +75,7 @@ class CommandQueues:
     ) -> None:
         self._chat, self._admin, self._quota, self._refresh = chat, admin, quota, refresh
         self._metrics, self._clock = metrics, clock
+        self._renewals = Quota(rate=RENEWALS_PER_S, burst=RENEWALS_BURST)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def put(self, session: Session, ack_id: int | None, data: list[Any]) -> None:
@@ -99,6 +101,9 @@ class CommandQueues:
         loop = asyncio.get_running_loop()
         try:
             while session.queue and session.ended is None:
+                await session.connection.drained()  # who does not read his answers gets no more of them
+                if not session.queue:  # it ended meanwhile
+                    return
                 ack_id, data = session.queue.popleft()
                 began, label = loop.time(), _label(data[0])
                 answer = await self._carry_out(session, data[0], data[1:])
@@ -127,7 +132,12 @@ class CommandQueues:
         if not session.alive(now):
             return Refused("token_expired", "the session's token has expired")
         if name == REFRESH:
-            return await self._refresh(session, arguments)
+            wait_ms = self._renewals.take(session.id, now)
+            return (
+                Refused("rate_limited", "too many renewals", retry_after=wait_ms)
+                if wait_ms
+                else await self._refresh(session, arguments)
+            )
         wait_ms = self._quota.take(principal.user, now)
         if wait_ms:
             return Refused("rate_limited", "too many commands", retry_after=wait_ms)

@@ -47,6 +47,7 @@ class Connection:
     above `high_bytes`; `on_pong` for each heartbeat.
     """
 
+    MOST_UNSENT = 4  # times `high_bytes`: events stop at once that, so only answers to who asks on and never reads come there
     FLUSH_S = 0.15  # what a closing WebSocket may take for its last packets: inside the 250 ms that PROTOCOL gives an expiry
 
     def __init__(
@@ -66,7 +67,9 @@ class Connection:
         self.reason: EndReason | None = None
         self.upgrading = False
         self.unsent = 0  # of the outbox, in characters or bytes: a bound on memory, not a bill
-        self._high, self._was_high = high_bytes, False
+        self._high = high_bytes
+        self._low = asyncio.Event()  # not set from the time the outbox is at its high mark until it has run empty
+        self._low.set()
         self._outbox: deque[str | bytes] = deque()
         self._filled = asyncio.Event()
         self._on_message, self._on_closed, self._on_drained, self._on_pong = on_message, on_closed, on_drained, on_pong
@@ -80,14 +83,21 @@ class Connection:
         return self.transport == "polling" and not self._polling
 
     def put(self, packet: str | bytes) -> None:
-        """Queue an encoded packet; dropped once the connection is closed."""
+        """Queue an encoded packet; dropped once the connection is closed. Where `MOST_UNSENT` wait already, it is closed."""
         if self.closed:
+            return
+        if self.unsent >= self.MOST_UNSENT * self._high:
+            self.close("slow", code=1008)
             return
         self._outbox.append(packet)
         self.unsent += len(packet)
         if self.unsent >= self._high:
-            self._was_high = True
+            self._low.clear()
         self._filled.set()
+
+    async def drained(self) -> None:
+        """Wait while the outbox has been at its high mark and has not run empty since; not for a closed connection."""
+        await self._low.wait()
 
     def close(self, reason: EndReason, *, code: int = 1000) -> None:
         """End the connection: what is queued still goes, within `FLUSH_S`, then the transport is closed. Idempotent.
@@ -100,8 +110,9 @@ class Connection:
         self.closed, self.reason, self._close_code = True, reason, code
         # 2. the layers above forget it
         self._on_closed(self, reason)
-        # 3. a waiting poll, or the writer, wakes and sends what is left
+        # 3. a waiting poll, or the writer, wakes and sends what is left; nobody waits for room
         self._filled.set()
+        self._low.set()
         # 4. a peer that does not read, or does not answer the close frame, is not waited for
         if self._websocket is not None:
             asyncio.get_running_loop().call_later(self.FLUSH_S, self._websocket.drop)
@@ -220,8 +231,8 @@ class Connection:
 
     def _sent(self, packet: str | bytes) -> None:
         self.unsent = max(0, self.unsent - len(packet))
-        if self._was_high and not self._outbox and not self.closed:
-            self._was_high = False
+        if not self._low.is_set() and not self._outbox and not self.closed:
+            self._low.set()
             self._on_drained(self)
 
     def _clear(self) -> None:

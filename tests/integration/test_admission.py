@@ -1,13 +1,12 @@
 """A node at its door: over what it admits 503 with `Retry-After`, those who resume first, everybody counted."""
 
-import re
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from tests.support.client import chat_client, engine_url, ok, raw_client
-from tests.support.http import failure
+from tests.support.http import failure, metric
 from tests.support.nodes import Cluster
 from tests.support.tokens import token
 
@@ -21,13 +20,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes that admit six handshakes each, and then next to none."""
     with Cluster(tmp_path_factory.mktemp("admission"), SLOW, count=2) as cluster:
         yield cluster
-
-
-def metric(url: str, name: str, labels: str = "") -> float:
-    """The sum of a metric's samples whose labels contain `labels`."""
-    text = httpx.get(f"{url}/metrics").text
-    found = re.findall(rf"^{name}(?:{{([^}}]*)}})? (\S+)$", text, re.MULTILINE)
-    return sum(float(value) for given, value in found if labels in given)
 
 
 async def begin(url: str, **query: str) -> httpx.Response:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from loadtest.checker import Ack, History, Sight, Watch, check, posted
 from tests.support.client import Client, ConnectRefused, chat_client, error, ok, raw_client
+from tests.support.http import metric
 from tests.support.nodes import Cluster
 from tests.support.tokens import token
 from tests.support.wait import wait_until
@@ -165,6 +167,51 @@ async def test_slow_socket(cluster: Cluster) -> None:
         verdict = check([history])
         assert verdict.faults == ()
         assert verdict.acked >= count
+
+
+async def test_who_does_not_read_his_answers_waits_for_them(cluster: Cluster) -> None:
+    """Past the limit no further command of his is carried out until he has read; then each is answered, in order."""
+    room, asked = "unread", 60
+    async with (
+        chat_client(cluster[0].url, token("ann")) as ann,
+        raw_client(cluster[0].url, receive_buffer=4_096) as bob,
+    ):
+        ok(await ann.ask("room:create", {"room": room}))
+        for number in range(5):
+            ok(await ann.ask("message:send", {"room": room, "text": "x" * TEXT, "id": f"m{number}"}))
+        await bob.join_namespace({"token": token("bob")})
+        ok(await bob.ask("room:join", {"room": room}))
+        bob.stop_reading()
+        acks = [await bob.begin_ask("history", {"room": room}) for _ in range(asked)]
+        ok(await ann.ask("message:send", {"room": room, "text": "bob hears nothing of it", "id": "m5"}))
+        assert outbox_bytes(cluster) < OUTBOX + 6 * TEXT
+        bob.read_again()
+        await wait_until(lambda: bob.acked(acks[-1]) is not None, 5, "the last answer")
+        assert [len(answer[0]["messages"]) for ack in acks if (answer := bob.acked(ack)) is not None] == [5] * asked
+
+
+async def test_who_asks_on_and_never_reads_is_closed(cluster: Cluster) -> None:
+    """Refusals pile up too: at four times the limit the connection ends, as `slow`."""
+    before = slow_ends(cluster)
+    async with raw_client(cluster[0].url, receive_buffer=4_096) as bob:
+        await bob.join_namespace({"token": token("bob")})
+        bob.stop_reading()
+        with pytest.raises(ConnectionClosed):
+            await ask_for_ever(bob)
+        await wait_until(lambda: slow_ends(cluster) == before + 1, 5, "the session ends")
+
+
+async def ask_for_ever(client: Client) -> None:
+    for _ in range(50_000):  # ten times what it takes
+        await client.begin_ask("history", {"room": "x" * 2_000})
+
+
+def outbox_bytes(cluster: Cluster) -> float:
+    return sum(metric(node.url, "tidegate_outbox_bytes") for node in cluster)
+
+
+def slow_ends(cluster: Cluster) -> float:
+    return metric(cluster[0].url, "tidegate_session_ends_total", 'reason="slow"')
 
 
 async def test_rate_limit(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -1,5 +1,6 @@
 """Answers of the HTTP face in tests: their common shape, and raw bytes where no client library would send them."""
 
+import re
 import socket
 from typing import Any
 
@@ -43,3 +44,10 @@ def exchange(address: tuple[str, int], request: bytes, *, end: bool = False) -> 
         except (TimeoutError, ConnectionResetError):
             pass
         return found
+
+
+def metric(url: str, name: str, labels: str = "") -> float:
+    """The sum of a metric's samples whose labels contain `labels`."""
+    text = httpx.get(f"{url}/metrics").text
+    found = re.findall(rf"^{name}(?:{{([^}}]*)}})? (\S+)$", text, re.MULTILINE)
+    return sum(float(value) for given, value in found if labels in given)
