@@ -236,6 +236,18 @@ async def test_rate_limit(tmp_path_factory: pytest.TempPathFactory) -> None:
             ok(await bob.ask("room:list", {}))
 
 
+async def test_renewals_have_a_quota_of_their_own(cluster: Cluster) -> None:
+    """Ten at once, then one a second, for each session, since each is an event in the log; a refused one changes nothing."""
+    async with chat_client(cluster[0].url, token("ann")) as ann, chat_client(cluster[0].url, token("ann")) as other:
+        answers = [await ann.ask("auth:refresh", {"token": token("ann")}) for _ in range(20)]
+        assert all(answer["ok"] for answer in answers[:10])
+        refused = [error(answer) for answer in answers[10:] if not answer["ok"]]
+        assert refused
+        assert all(one["code"] == "rate_limited" and 0 < one["retry_after"] <= 1_000 for one in refused)
+        ok(await ann.ask("room:list", {}))
+        ok(await other.ask("auth:refresh", {"token": token("ann")}))
+
+
 WRONG: list[tuple[str, dict[str, Any], str, str | None]] = [
     ("message:send", {"room": "errors"}, "bad_request", "text"),
     ("message:send", {"text": "x"}, "bad_request", "room"),
