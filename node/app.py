@@ -148,7 +148,7 @@ class Node:
         self.metrics.watch(self.status.gauges)
         if isinstance(self._keys, IssuerKeys):
             self.metrics.watch(self._keys.gauges)
-        self._server: Server = make_server(self._asgi(), payload_bytes=settings.limits.payload_bytes)
+        self._server: Server = make_server(self._asgi(), self.gateway.gate, payload_bytes=settings.limits.payload_bytes)
 
     async def run(self, listener: Any) -> None:
         """Serve until a signal has drained it; a part that fails ends it with its error."""

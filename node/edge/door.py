@@ -1,7 +1,6 @@
 """Before a token is looked at: whether this request may begin a session now."""
 
 import time
-from typing import Any
 from urllib.parse import parse_qs
 
 from node.auth.admission import Admission
@@ -14,9 +13,9 @@ class Door:
     def __init__(self, admission: Admission, tickets: Tickets) -> None:
         self._admission, self.tickets = admission, tickets
 
-    def ask(self, environ: dict[str, Any], now: int) -> int | None:
-        """None: come in. Else the seconds for `Retry-After`. `now` is in ms."""
-        given = parse_qs(environ["QUERY_STRING"]).get("ticket", [""])[0]
+    def ask(self, query: str, now: int) -> int | None:
+        """None: come in. Else the seconds for `Retry-After`. `query` may have a ticket; `now` is in ms."""
+        given = parse_qs(query).get("ticket", [""])[0] if "ticket=" in query else ""
         resuming = bool(given) and self.tickets.good(given, now)
         wait_s = self._admission.ask(resuming=resuming, now=time.monotonic())
         if wait_s is None and resuming:

@@ -8,6 +8,7 @@ import base64
 import binascii
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -88,7 +89,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         *,
         name: str,
         high_bytes: int,
-        admit: Callable[[dict[str, Any]], Refusal | None],
+        admit: Callable[[str, str], Refusal | None],
         judge: Callable[[dict[str, Any], Connection | None], Awaitable[Refusal | None]],
         origin_allowed: Callable[[str, dict[str, Any]], bool],
         **options: Any,
@@ -194,7 +195,10 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         return _refused(ended) if ended else _error(400, "unknown_sid", "no such session on this node: start anew")
 
     async def _open(self, environ: dict[str, Any], *, is_websocket: bool) -> Response | None:
-        refusal = self._admit(environ) or await self._judge(environ, None)
+        refusal = None
+        if not environ["asgi.scope"].get("tidegate.gated"):  # the HTTP server has asked already
+            refusal = self._admit(environ["QUERY_STRING"], transport_of(environ))
+        refusal = refusal or await self._judge(environ, None)
         if refusal is not None:
             return _refused(refusal)
         connection = Connection(
@@ -377,3 +381,11 @@ def _refused(refusal: Refusal) -> Response:
     if status == 401:
         headers.append(("WWW-Authenticate", 'Bearer error="invalid_token"'))
     return status, headers, body
+
+
+def raw_refusal(refusal: Refusal) -> bytes:
+    """The whole HTTP answer, for a connection that is closed after it."""
+    status, headers, body = _refused(refusal)
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers)]
+    lines += [f"Content-Length: {len(body)}", "Connection: close", "", ""]
+    return "\r\n".join(lines).encode() + body

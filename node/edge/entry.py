@@ -29,19 +29,22 @@ class Entry:
         self._judge, self._door, self._handshake = judge, door, handshake
         self._max, self._ready, self._metrics, self._clock, self._draw = max_connections, ready, metrics, clock, draw
 
-    def admit(self, environ: dict[str, Any], *, connections: int, draining: bool) -> Refusal | None:
-        """Whether this node can take one more connection now; a refusal says when to come again."""
+    def admit(self, query: str, transport: str, *, connections: int, draining: bool) -> Refusal | None:
+        """Whether this node can take one more connection now; a refusal says when to come again.
+
+        `query` is the request's, `transport` what it asks for.
+        """
         reason = "draining" if draining else self._ready()
         if reason is None and connections >= self._max:
             reason = "server_busy"
         wait_s = 1 + int(self._draw() * 3)
         if reason is None:
-            asked = self._door.ask(environ, self._clock())
+            asked = self._door.ask(query, self._clock())
             if asked is None:
                 return None
             reason, wait_s = "server_busy", asked
         code = "draining" if reason == "draining" else "server_busy"
-        self._metrics.handshakes.labels(CHAT, "busy", code, transport_of(environ), "").inc()
+        self._metrics.handshakes.labels(CHAT, "busy", code, transport, "").inc()
         return Refusal(503, code, f"not serving now: {reason}", wait_s)
 
     async def judge(self, environ: dict[str, Any]) -> Refusal | None:

@@ -6,6 +6,7 @@ One of the three modules that know python-socketio or python-engineio: this one,
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
 import socketio
 
@@ -19,7 +20,7 @@ from node.edge.assembly import Assembly
 from node.edge.commands import Chat, CommandQueues
 from node.edge.connection import Connection, MalformedPacket
 from node.edge.door import Door
-from node.edge.engine import EngineServer, Refusal, refusal_of
+from node.edge.engine import EngineServer, Refusal, raw_refusal, refusal_of
 from node.edge.entry import Entry
 from node.edge.fanout import Fanout
 from node.edge.handshake import SCOPES, Accepted, Judge, count_handshake
@@ -27,6 +28,8 @@ from node.edge.quota import Quota
 from node.edge.session import ADMIN, CHAT, Session
 from node.edge.two_step import AUTHENTICATE, LATE, TwoStep, unauthorized
 from node.metrics import Metrics
+
+ENGINE_PATH = "/socket.io/"
 
 
 class Registry(socketio.AsyncManager):  # type: ignore[misc]
@@ -171,8 +174,16 @@ class Gateway:
 
     # Engine.IO
 
-    def _admit(self, environ: dict[str, Any]) -> Refusal | None:
-        return self._entry.admit(environ, connections=len(self._by_connection), draining=self.draining)
+    def gate(self, url: bytes) -> bytes | None:
+        """See `node.edge.server.Gate`: admission of WebSockets that begin a session, before anything is spent on them."""
+        path, _, query = url.decode("ascii", errors="replace").partition("?")
+        if not unquote(path).startswith(ENGINE_PATH) or "sid" in parse_qs(query):  # read as Engine.IO will read it: no way around
+            return None
+        refusal = self._admit(query, "websocket")
+        return None if refusal is None else raw_refusal(refusal)
+
+    def _admit(self, query: str, transport: str) -> Refusal | None:
+        return self._entry.admit(query, transport, connections=len(self._by_connection), draining=self.draining)
 
     async def _judge_request(self, environ: dict[str, Any], connection: Connection | None) -> Refusal | None:
         """Judge an HTTP request that begins a connection, or one of a connection that polls: a bad one ends it."""

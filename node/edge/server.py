@@ -7,21 +7,47 @@ handlers (a drain comes before its exit), and the TCP transport of a WebSocket w
 import contextlib
 import logging
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 SHUTDOWN_S = 2.0  # what requests in flight may take once the drain is over
 BACKLOG = 4_096  # a crowd that comes back together: connections wait here rather than be refused
 
 
+Gate = Callable[[bytes], bytes | None]
+"""From a WebSocket handshake's URL (path and query) to the whole HTTP answer that refuses it, or None: it may go on."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """Asks the gate before a WebSocket handshake costs anything: to turn a crowd away must not delay those who are in."""
+
+    def __init__(self, gate: Gate, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._gate = gate
+
+    def handle_websocket_upgrade(self) -> None:
+        refusal = self._gate(self.url)
+        if refusal is None:
+            super().handle_websocket_upgrade()
+        else:
+            self.transport.write(refusal)
+            self.transport.close()
+
+
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Puts its TCP transport into the ASGI scope as `tidegate.transport`, and takes a refused handshake for an answer."""
+    """Takes a refused handshake for an answer, and puts into the ASGI scope what ASGI does not have.
+
+    `tidegate.transport` is the TCP transport, `tidegate.gated` says that the gate has been asked.
+    """
 
     async def run_asgi(self) -> None:
         self.scope["tidegate.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
+        self.scope["tidegate.gated"] = True  # type: ignore[typeddict-unknown-key]
         await super().run_asgi()
 
     async def send(self, message: Any) -> None:
@@ -45,14 +71,14 @@ class Server(uvicorn.Server):
         yield
 
 
-def make_server(app: Any, *, payload_bytes: int) -> Server:
+def make_server(app: Any, gate: Gate, *, payload_bytes: int) -> Server:
     """A server for an ASGI app; `serve(sockets=[…])` runs it."""
     for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_ClientsFault())
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=partial(HttpProtocol, gate),  # type: ignore[arg-type]  # it is called, whatever it is
         ws=WebSocketProtocol,
         ws_max_size=payload_bytes,
         ws_per_message_deflate=False,
