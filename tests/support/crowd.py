@@ -5,9 +5,10 @@ from typing import Any
 
 from loadtest.checker import Verdict, check
 from tests.support.client import chat_client, ok
-from tests.support.js import JsClients, Line
+from tests.support.js import JsClients
 from tests.support.nodes import Cluster, NodeProcess
 from tests.support.tokens import token
+from tests.support.told import Line
 from tests.support.wait import wait_until
 
 ALL_S = 60.0  # until everybody has everything, on a machine that is busy with other tests
