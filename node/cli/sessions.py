@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import msgspec
@@ -52,17 +52,28 @@ async def _behind(settings: Settings) -> int:
 
 
 def _draw(found: Sequence[Session], moment: int) -> None:
-    title = f"{counted(len(found), 'session')} at {written_locally(moment)}"
-    table = Table(
-        "user", "node", "namespace", "transport", "opened", "token ends", "renewed", "token (jti)", "session", title=title
-    )
+    console = Console()
+    columns = {name: cell for name, (cell, always) in _COLUMNS.items() if always or console.width >= WIDE}
+    table = Table(title=f"{counted(len(found), 'session')} at {written_locally(moment)}")
+    for name in columns:
+        table.add_column(name, overflow="fold")  # whole, on as many lines as it takes: an id that is cut off is of no use
     for one in found:
-        cells = (
-            *(one.user, one.node, one.namespace, one.transport, written_locally(one.opened_at), written_locally(one.expires_at)),
-            *(str(one.renewals), one.jti or "", one.session),
-        )
-        table.add_row(*(Text(cell) for cell in cells))  # a user's name is no markup
-    Console().print(table)
+        table.add_row(*(Text(cell(one)) for cell in columns.values()))  # a user's name is no markup
+    console.print(table)
 
+
+WIDE = 170  # of a terminal, in characters: where every column fits
+#: By heading: what stands in the cell, and whether it does on a narrow terminal too (`--json` has everything).
+_COLUMNS: dict[str, tuple[Callable[[Session], str], bool]] = {
+    "user": (lambda one: one.user, True),
+    "node": (lambda one: one.node, True),
+    "namespace": (lambda one: one.namespace, False),
+    "transport": (lambda one: one.transport, False),
+    "opened": (lambda one: written_locally(one.opened_at), False),
+    "token ends": (lambda one: written_locally(one.expires_at), True),
+    "renewed": (lambda one: str(one.renewals), False),
+    "token (jti)": (lambda one: one.jti or "", False),
+    "session": (lambda one: one.session, True),
+}
 
 COMMAND = Command(run=sessions, settings=("node_id", "log", "data"))

@@ -108,6 +108,7 @@ class Supervisor:
             start_new_session=True,  # the terminal's Ctrl-C is for the supervisor alone
         )
         self._processes[plan.id] = process
+        self._say("", f"{plan.id} is process {process.pid}")
         if self._stopping.is_set():
             _signal(process, signal.SIGTERM)
         listening = asyncio.Event()

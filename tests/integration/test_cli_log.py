@@ -28,7 +28,7 @@ from node.core.events import (
     SessionRenewed,
     encode,
 )
-from tests.support.commands import command, environment, tidegate
+from tests.support.commands import command, environment, on_a_terminal, tidegate
 from tests.support.nodes import NodeProcess
 from tests.support.wait import block_until
 
@@ -266,6 +266,16 @@ def test_sessions_now_and_then(data: Path, node: NodeProcess, tmp_path: Path) ->
     assert [one["session"] for one in at("--at", BEGAN + 45_000)] == ["second"]
     assert [one["session"] for one in at()] == ["second"]
     assert at("--at", "1h ago", "--json") == at("--at", "60m ago")
+
+
+def test_sessions_on_a_terminal(data: Path, node: NodeProcess, tmp_path: Path) -> None:
+    """A table; a narrow terminal has fewer columns, and none is cut off."""
+    wide = on_a_terminal("sessions", "--data", data, "--at", BEGAN + 35_000, columns=200, folder=tmp_path)
+    assert all(one in wide for one in ("2 sessions at", "ann", "bob", "first", "second", "websocket", "polling"))
+    narrow = on_a_terminal("sessions", "--data", data, "--at", BEGAN + 35_000, columns=60, folder=tmp_path)
+    assert all(one in narrow for one in ("2 sessions at", "ann", "bob", "first", "second"))
+    assert "websocket" not in narrow
+    assert "…" not in narrow
 
 
 def test_a_snapshot_bootstraps_another_node(data: Path, node: NodeProcess, tmp_path: Path) -> None:

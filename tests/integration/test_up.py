@@ -85,6 +85,7 @@ def test_three_nodes_start_one_is_killed_and_all_are_drained(tmp_path: Path) -> 
     with Up(tmp_path, "--data", data) as up:
         up.wait_ready(3)
         assert sorted(up.urls) == ["n1", "n2", "n3"]
+        assert all(f"{name} is process {pid}\n" in up.output for name, pid in up.node_pids().items())
         for url in up.urls.values():
             assert httpx.get(f"{url}/readyz").status_code == 200
         issued = httpx.post(f"{up.urls['n1']}/dev/token", json={"user": "alice"})

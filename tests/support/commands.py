@@ -1,6 +1,8 @@
 """Running `tidegate` as its users do: a process of its own, with nothing of this one's settings."""
 
+import contextlib
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -31,3 +33,18 @@ def tidegate(*arguments: object, folder: Path, **settings: str) -> subprocess.Co
         timeout=_LIMIT_S,
         check=False,
     )
+
+
+def on_a_terminal(*arguments: object, columns: int, folder: Path, **settings: str) -> str:
+    """What `tidegate` writes to a terminal of this width, once it has ended well."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen, os.fdopen(theirs, "wb") as terminal:
+        shown = environment(**settings) | {"COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
+        process = subprocess.Popen(command(*arguments), cwd=folder, env=shown, stdout=terminal, stderr=terminal)
+        terminal.close()
+        written = bytearray()
+        with contextlib.suppress(OSError):  # the terminal's end, on Linux
+            while chunk := screen.read(65_536):
+                written += chunk
+        assert process.wait(_LIMIT_S) == 0, written.decode()
+    return written.decode()
