@@ -62,7 +62,7 @@ class Status:
 
     def cluster(self) -> dict[str, Any]:
         """All nodes that are there: `/api/cluster`, and `stats` on `/admin`."""
-        nodes = self.presence.nodes()
+        nodes = dict(sorted(self.presence.nodes().items()))
         return {
             "at": self._clock(),
             "nodes": nodes,
