@@ -1,4 +1,4 @@
-"""The event log as the commands open it: to read, never to make or to write it."""
+"""The event log as the commands open it: to read or to append to it, never to make it."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

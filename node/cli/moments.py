@@ -9,6 +9,7 @@ import msgspec
 from node.config_values import Taken, quoted
 
 _EARLIEST_MS = 100_000_000_000  # March 1973: whole numbers from here on are times, below they are offsets
+_LATEST_MS = 253_402_300_799_999  # the end of 9999, as far as `written` goes
 _AGO = re.compile(r"([0-9]{1,9})\s*(s|m|h|d)(?:\s+ago)?\Z")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -31,7 +32,7 @@ def _moment(text: str) -> Moment:
         return Moment(int(time.time() * 1000))
     if (ago := _AGO.match(text)) is not None:
         return Moment(int((time.time() - int(ago[1]) * _SECONDS[ago[2]]) * 1000))
-    if re.fullmatch(r"[0-9]{12,15}", text) and int(text) >= _EARLIEST_MS:
+    if re.fullmatch(r"[0-9]{12,15}", text) and _EARLIEST_MS <= int(text) <= _LATEST_MS:
         return Moment(int(text))
     try:
         if not re.match(r"[0-9]{4}-", text):
