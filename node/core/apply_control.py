@@ -14,7 +14,7 @@ from node.core.events import (
     TokensRevoked,
     UserSuspended,
 )
-from node.core.view import Session, View, Withdrawals
+from node.core.view import Session, Token, View, Withdrawals
 
 _replace = msgspec.structs.replace
 
@@ -59,7 +59,7 @@ def _open(view: View, event: SessionOpened) -> list[Effect]:
         expires_at=event.expires_at,
         issued_at=event.issued_at,
         jti=event.jti,
-        lineage=(event.jti,) if event.jti is not None else (),
+        lineage=(Token(since=event.at, expires_at=event.expires_at, issued_at=event.issued_at, jti=event.jti),),
         resumes=event.resumes,
     )
     view.put_session(session)
@@ -67,14 +67,10 @@ def _open(view: View, event: SessionOpened) -> list[Effect]:
 
 
 def _renew(view: View, before: Session, event: SessionRenewed) -> list[Effect]:
-    session = _replace(
-        before,
-        expires_at=event.expires_at,
-        issued_at=event.issued_at,
-        jti=event.jti,
-        renewals=before.renewals + 1,
-        lineage=(*before.lineage, event.jti) if event.jti is not None else before.lineage,
-    )
+    since = max(event.at, before.lineage[-1].since)  # the clocks of two nodes may differ, the log's order holds
+    token = Token(since=since, expires_at=event.expires_at, issued_at=event.issued_at, jti=event.jti)
+    valid = [one for one in before.lineage if one.expires_at > since]
+    session = before.standing_on([*valid, token], renewals=before.renewals + 1)
     view.put_session(session)
     return _end_if_withdrawn(view, session, event.at)
 
@@ -83,7 +79,7 @@ def _end_if_withdrawn(view: View, session: Session, now: int) -> list[Effect]:
     """What was opened or renewed while its withdrawal was on its way stands behind it in the log, and ends all the same."""
     withdrawals = view.withdrawals(session.user)
     code = withdrawals.code(session.issued_at, now) if withdrawals is not None else None
-    revoked = any(view.revoked_jti(jti) for jti in session.lineage) or any(
+    revoked = any(view.revoked_jti(one.jti) for one in session.lineage if one.jti is not None) or any(
         view.revoked_session(one) for one in (session.session, session.resumes) if one is not None
     )
     if code is None and revoked:
@@ -99,7 +95,7 @@ def _revoke(view: View, event: TokensRevoked) -> list[Effect]:
         ended += [s.session for s in view.open_sessions_of(event.user) if s.issued_at is None or s.issued_at < event.before]
     if event.jti is not None:
         view.put_revoked_jti(event.jti, event.at)
-        ended += [s.session for s in view.open_sessions() if event.jti in s.lineage]
+        ended += [s.session for s in view.open_sessions() if any(one.jti == event.jti for one in s.lineage)]
     if event.session is not None:
         view.put_revoked_session(event.session, event.at)
         session = view.session(event.session)

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from node.core.view import Member, Message, Room, Session, TimelineEntry, Withdrawals
+from node.core.view import Member, Message, Room, Session, TimelineEntry, Token, Withdrawals
 
 
 class MemoryView:
@@ -20,6 +20,7 @@ class MemoryView:
         self._timeline: dict[str, list[TimelineEntry]] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         self._sessions: dict[str, Session] = {}
+        self._tokens: dict[tuple[str, int], Token] = {}  # by session and number
         self._withdrawals: dict[str, Withdrawals] = {}
         self._jtis: dict[str, int] = {}
         self._revoked_sessions: dict[str, int] = {}
@@ -63,6 +64,16 @@ class MemoryView:
     def session(self, session: str) -> Session | None:
         return self._sessions.get(session)
 
+    def sessions_at(self, at: int) -> list[Session]:
+        """The sessions that were open at `at` (ms), oldest first, as they stood then."""
+        found = []
+        for session in self._sessions.values():
+            tokens = [self._tokens[session.session, number] for number in range(session.renewals + 1)]
+            then = [token for token in tokens if token.since <= at]
+            if then and then[-1].expires_at > at and (session.closed_at is None or session.closed_at > at):
+                found.append(session.standing_on(then, renewals=len(then) - 1))
+        return sorted(found, key=lambda session: (session.opened_at, session.session))
+
     def open_sessions(self) -> Iterable[Session]:
         return [session for session in self._sessions.values() if session.closed_at is None]
 
@@ -97,6 +108,7 @@ class MemoryView:
 
     def put_session(self, session: Session) -> None:
         self._sessions[session.session] = session
+        self._tokens[session.session, session.renewals] = session.lineage[-1]
 
     def put_withdrawals(self, user: str, withdrawals: Withdrawals) -> None:
         self._withdrawals[user] = withdrawals

@@ -4,8 +4,8 @@
 (`flow/store.py`). Both give the same answers for the same log: a property test holds it.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -59,8 +59,19 @@ class TimelineEntry(msgspec.Struct, frozen=True, kw_only=True):
     payload: dict[str, Any]
 
 
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """A token that a session stands on, or stood on, from `since` on."""
+
+    since: int
+    expires_at: int
+    issued_at: int | None = None
+    jti: str | None = None
+
+
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One connection of a user to a namespace, from its `opened_at` to its `closed_at` (None: open, unless `expires_at` has passed)."""
+    """One connection of a user to a namespace, from its `opened_at` to its `closed_at` (None: open, unless its token has ended)."""
+
+    MOST_LINEAGE: ClassVar[int] = 100  # tokens; one a second could be brought
 
     session: str
     user: str
@@ -68,14 +79,21 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     transport: str
     opened_at: int
-    expires_at: int
+    expires_at: int  # this and the next two are its present token's
     issued_at: int | None = None
     jti: str | None = None
-    lineage: tuple[str, ...] = ()  # the `jti`s of all its tokens, oldest first
+    lineage: tuple[Token, ...]  # its tokens that had not ended when the present one came, and that, oldest first
     renewals: int = 0
     resumes: str | None = None
     closed_at: int | None = None
     reason: EndReason | None = None
+
+    def standing_on(self, tokens: Sequence[Token], *, renewals: int) -> "Session":
+        """The session with these tokens, of which the last is the present one."""
+        kept, present = tuple(tokens[-self.MOST_LINEAGE :]), tokens[-1]
+        return msgspec.structs.replace(
+            self, expires_at=present.expires_at, issued_at=present.issued_at, jti=present.jti, lineage=kept, renewals=renewals
+        )
 
 
 class Withdrawals(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,6 @@ from node.flow.store import Store, open_store
 Progress = Callable[[int, int], None]  # (done, of how many)
 _MOST_DIFFERENCES = 20  # of each table: more than that is one finding
 _PAGES = 2_000
-_sessions = msgspec.json.Decoder(Session)
 
 
 class SnapshotError(Exception):
@@ -95,14 +94,10 @@ def positions(model: Path) -> dict[int, int]:
         return {partition: at.offset for partition, at in store_sql.read_positions(connection).items()}
 
 
-def sessions(model: Path, at: int | None) -> list[Session]:
-    """The sessions that were open at `at` (ms; None: that are not closed in the log), oldest first."""
-    sql = "SELECT value FROM sessions WHERE closed_at IS NULL ORDER BY opened_at, session"
+def sessions(model: Path, at: int) -> list[Session]:
+    """The sessions that were open at `at` (ms), oldest first, each on the token that it had then."""
     with closing(_open(model)) as connection:
-        found = [
-            _sessions.decode(value) for (value,) in connection.execute(sql if at is None else store_sql.SESSIONS_AT, {"at": at})
-        ]
-    return [session for session in found if at is None or session.expires_at > at]
+        return store_sql.sessions_at(connection, at)
 
 
 def differences(one: Path, other: Path) -> list[str]:

@@ -221,6 +221,8 @@ class Store:
         self._writer.batch.sessions[session.session] = (session.opened_at, session.closed_at, encode(session))
         of_user = self._open_of.setdefault(session.user, {})
         if session.closed_at is None:
+            token = session.lineage[-1]
+            self._writer.batch.tokens[session.session, session.renewals] = (token.since, encode(token))
             self._open[session.session] = session
             of_user[session.session] = None
         else:
@@ -289,7 +291,7 @@ class Store:
         if at is None:
             return list(self._open.values())
         await self.flush()
-        return await asyncio.get_running_loop().run_in_executor(self._search_thread, _sessions_at, self._searcher, at)
+        return await asyncio.get_running_loop().run_in_executor(self._search_thread, store_sql.sessions_at, self._searcher, at)
 
     # Writing
 
@@ -396,11 +398,6 @@ def _match(text: str) -> str:
 def _search(connection: sqlite3.Connection, query: str, ranges: list[int], limit: int) -> list[int]:
     sql = "SELECT rowid FROM search WHERE search MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"
     return [row[0] for low in ranges for row in connection.execute(sql, (query, low, low | _SEQ_MASK, limit))]
-
-
-def _sessions_at(connection: sqlite3.Connection, at: int) -> list[Session]:
-    found = (_sessions.decode(value) for (value,) in connection.execute(store_sql.SESSIONS_AT, {"at": at}))
-    return [session for session in found if session.expires_at > at]
 
 
 @contextlib.asynccontextmanager

@@ -4,6 +4,7 @@ A sequenced event's `id` is its room's number (local to this file) in the upper 
 A message stands in `timeline` as it was sent; a row in `changes` says how it reads now, once something was done to it.
 """
 
+import itertools
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,9 @@ from pathlib import Path
 import msgspec
 
 from broker.log import Position
-from node.core.view import Room
+from node.core.view import Room, Session, Token
 
-SCHEMA = 1
+SCHEMA = 2
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (partition INTEGER PRIMARY KEY, offset INTEGER NOT NULL, checksum INTEGER NOT NULL);
@@ -26,6 +27,9 @@ CREATE TABLE IF NOT EXISTS seen (key TEXT PRIMARY KEY, seq INTEGER NOT NULL, at 
 CREATE TABLE IF NOT EXISTS sessions (
     session TEXT PRIMARY KEY, opened_at INTEGER NOT NULL, closed_at INTEGER, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS sessions_open ON sessions (session) WHERE closed_at IS NULL;
+CREATE TABLE IF NOT EXISTS tokens (
+    session TEXT NOT NULL, number INTEGER NOT NULL, since INTEGER NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (session, number)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS withdrawals (user TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS revoked (
     kind TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;
@@ -41,13 +45,15 @@ DERIVED = {
     " FROM changes c JOIN rooms r ON r.number = c.id >> 32 ORDER BY r.name, c.id",
     "seen": "SELECT replace(key, char(0), ' '), seq || ' ' || at FROM seen ORDER BY key",
     "sessions": "SELECT session, value FROM sessions ORDER BY session",
+    "tokens": "SELECT printf('%s#%010d', session, number), value FROM tokens ORDER BY session, number",
     "withdrawals": "SELECT user, value FROM withdrawals ORDER BY user",
     "revoked": "SELECT kind || ' ' || id, at FROM revoked ORDER BY kind, id",
 }
-#: What was open at a moment: not closed yet; whether it had expired is in the value.
-SESSIONS_AT = (
-    "SELECT value FROM sessions WHERE opened_at <= :at AND (closed_at IS NULL OR closed_at > :at) ORDER BY opened_at, session"
-)
+_SESSIONS_AT = """
+SELECT s.session, s.value, t.number, t.value FROM sessions s JOIN tokens t USING (session)
+WHERE s.opened_at <= :at AND (s.closed_at IS NULL OR s.closed_at > :at) AND t.since <= :at
+ORDER BY s.opened_at, s.session, t.number
+"""
 SEARCHABLE = 2**63 - 1
 INDEX_STEP = 2_000  # events whose messages are put into the search index at once: some 20 ms
 _INDEX = """
@@ -85,6 +91,7 @@ class Batch:
         "seen",
         "sessions",
         "timeline",
+        "tokens",
         "withdrawals",
     )
 
@@ -98,6 +105,7 @@ class Batch:
         self.seen: dict[str, tuple[int, int]] = {}
         self.first_ids: dict[str, int] = {}  # "room\0message id" -> the lowest seq under it in this batch
         self.sessions: dict[str, tuple[int, int | None, bytes]] = {}
+        self.tokens: dict[tuple[str, int], tuple[int, bytes]] = {}
         self.withdrawals: dict[str, bytes] = {}
         self.revoked: dict[tuple[str, str], int] = {}
         self.search: dict[int, tuple[str | None, str]] = {}  # id -> (the text the index holds, the text it shall hold)
@@ -138,6 +146,7 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
         put("INSERT OR REPLACE INTO changes VALUES", sorted(batch.changes.items()))
         put("INSERT INTO seen VALUES", [(key, *row) for key, row in sorted(batch.seen.items())])
         put("INSERT OR REPLACE INTO sessions VALUES", [(key, *row) for key, row in batch.sessions.items()])
+        put("INSERT OR REPLACE INTO tokens VALUES", [(*key, *row) for key, row in batch.tokens.items()])
         put("INSERT OR REPLACE INTO withdrawals VALUES", list(batch.withdrawals.items()))
         put("INSERT OR REPLACE INTO revoked VALUES", [(*key, at) for key, at in batch.revoked.items()])
         gone = [("delete", key, old) for key, (old, _) in search if old is not None]
@@ -149,6 +158,17 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def sessions_at(connection: sqlite3.Connection, at: int) -> list[Session]:
+    """The sessions that were open at `at` (ms), oldest first, each on the token that it had then."""
+    found = []
+    for _, rows in itertools.groupby(connection.execute(_SESSIONS_AT, {"at": at}), key=lambda row: row[0]):
+        then = list(rows)
+        tokens = [_tokens.decode(value) for *_, value in then]
+        if tokens[-1].expires_at > at:
+            found.append(_sessions.decode(then[-1][1]).standing_on(tokens, renewals=then[-1][2]))
+    return found
 
 
 def searchable(connection: sqlite3.Connection) -> int:
@@ -204,3 +224,5 @@ def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
 
 
 encode = msgspec.json.Encoder().encode
+_sessions = msgspec.json.Decoder(Session)
+_tokens = msgspec.json.Decoder(Token)

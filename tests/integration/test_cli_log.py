@@ -258,6 +258,10 @@ def test_sessions_now_and_then(data: Path, node: NodeProcess, tmp_path: Path) ->
 
     assert [one["session"] for one in at("--at", BEGAN + 1_000)] == ["first"]
     both = at("--at", BEGAN + 35_000)
+    assert [(one["jti"], one["expires_at"], one["renewals"]) for one in (*at("--at", BEGAN + 1_000), both[0])] == [
+        (None, BEGAN + 60_000, 0),
+        ("token-2", BEGAN + 120_000, 1),
+    ]
     assert [(one["user"], one["node"], one["transport"]) for one in both] == [
         ("ann", "n1", "websocket"),
         ("bob", "n2", "polling"),

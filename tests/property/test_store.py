@@ -38,6 +38,8 @@ async def _follow(path: Path, events: list[Event], stops: set[int], view: Memory
             _same(store, view)
             await store.flush()
             _same(store, view)
+            for at in {moment for event in events[:stop] for moment in (event.at - 1, event.at, event.at + 5_000)}:
+                assert await store.sessions(at) == view.sessions_at(at)
         start = max(start, stop)
 
 
