@@ -1,0 +1,117 @@
+"""A cluster behind HAProxy: long-polling stays with its node, WebSockets are spread, and a dead node's clients go elsewhere at once."""
+
+import asyncio
+import itertools
+import json
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from loadtest.checker import check
+from tests.support.client import engine_url, ok
+from tests.support.crowd import UNHURRIED
+from tests.support.haproxy import haproxy
+from tests.support.http import failure
+from tests.support.js import JsClients, js_clients
+from tests.support.nodes import Cluster
+from tests.support.tokens import token
+from tests.support.wait import wait_until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.nodejs, pytest.mark.haproxy]
+
+ROOM = "proxied"
+WAYS = {"polling": ["polling"], "websocket": ["websocket"], "both": ["polling", "websocket"]}
+USERS = [f"{way}-{number}" for way in WAYS for number in range(3)]
+BACK_S = 20.0
+AT_ONCE_S = 1.0
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three nodes."""
+    with Cluster(tmp_path_factory.mktemp("haproxy"), UNHURRIED) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def url(cluster: Cluster) -> Iterator[str]:
+    """The proxy in front of them."""
+    with haproxy(cluster) as url:
+        yield url
+
+
+async def polling_session(http: httpx.AsyncClient, url: str) -> str:
+    """A new session through the proxy; returns its sid."""
+    opened = await http.get(engine_url(url, "polling"))
+    return str(json.loads(opened.text[1:])["sid"])
+
+
+async def gather(js: JsClients, url: str) -> dict[str, str]:
+    """Everybody connects through the proxy and enters the room; returns on which node each one is."""
+    nodes = {}
+    for user in USERS:
+        welcome = await js.open(user, [url], lambda user=user: token(user), transports=WAYS[user.split("-")[0]])  # type: ignore[misc]
+        assert welcome is not None
+        nodes[user] = welcome["node"]
+    host, *guests = USERS
+    ok(await js.ask(host, "room:create", {"room": ROOM}))
+    for guest in guests:
+        ok(await js.ask(guest, "room:join", {"room": ROOM}))
+    return nodes
+
+
+async def test_a_sid_leads_to_its_node(cluster: Cluster, url: str) -> None:
+    """Newcomers are spread over all nodes, each later request goes to the node in its sid; a strange one is answered all the same."""
+    async with httpx.AsyncClient() as http:
+        sids = [await polling_session(http, url) for _ in range(9)]
+        polls = [asyncio.ensure_future(http.get(engine_url(url, "polling", sid=sid))) for sid in sids]
+        for sid in sids:
+            connect = "40" + json.dumps({"token": token("sid")})
+            assert (await http.post(engine_url(url, "polling", sid=sid), content=connect)).text == "ok"
+        told = [(await poll).text for poll in polls]
+        assert all(f'"node":"{sid.partition(".")[0]}"' in text for sid, text in zip(sids, told, strict=True))
+        assert {sid.partition(".")[0] for sid in sids} == {node.id for node in cluster}
+        for strange in ("n9.nowhere", "nothing", "n1.nothing"):
+            failure(await http.get(engine_url(url, "polling", sid=strange)), 400, "unknown_sid")
+        assert (await http.get(f"{url}/metrics")).status_code == 403
+        assert (await http.get(f"{url}/healthz")).status_code == 200
+
+
+async def test_a_node_is_killed_behind_it(cluster: Cluster, url: str) -> None:
+    """A poll of its sid is answered 400 at once by another node; its clients, however connected, resume there; nobody misses anything."""
+    async with js_clients() as js, httpx.AsyncClient() as http:
+        nodes = await gather(js, url)
+        victim = next(node for node in cluster if node.id == nodes["polling-1"])
+        orphans = [user for user in USERS if nodes[user] == victim.id]
+        assert set(nodes.values()) == {node.id for node in cluster}
+        assert js.count("disconnect") == 0
+
+        stray = await polling_session(http, url)
+        while not stray.startswith(f"{victim.id}."):
+            stray = await polling_session(http, url)
+        js.send(USERS[0], ROOM, "before", 50)
+        await wait_until(lambda: js.count("acked") >= 10, BACK_S, "some is said")
+        victim.kill()
+        began = time.monotonic()
+        failure(await http.get(engine_url(url, "polling", sid=stray)), 400, "unknown_sid")
+        assert time.monotonic() - began <= AT_ONCE_S
+        for number in itertools.count(1):
+            back = all(len(js.of(user, "told", event="welcome")) == 2 for user in orphans)
+            js.send(USERS[-1], ROOM, f"after-{number}", 10)
+            await wait_until(lambda number=number: js.count("acked") >= 50 + 10 * number, BACK_S, "all is acked")  # type: ignore[misc]
+            if back:
+                break
+        last = len(USERS) + 50 + 10 * number
+        for user in USERS:
+            await wait_until(lambda user=user: js.of(user, "seen")[-1]["payload"]["seq"] == last, BACK_S, f"{user} sees it all")  # type: ignore[misc]
+        verdict = check(js.histories({user: user for user in USERS}, ROOM, after=len(USERS)))
+        assert verdict.faults == ()
+        assert verdict.acked == last - len(USERS)
+        for user in USERS:
+            first, *later = [line["payload"] for line in js.of(user, "told", event="welcome")]
+            assert [(again["resumed"], again["node"] != victim.id) for again in later] == [(True, True)] * (user in orphans)
+            assert first["node"] == nodes[user]
+            assert len(js.of(user, "disconnect")) == (user in orphans)
+    cluster.start([victim])
