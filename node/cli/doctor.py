@@ -133,7 +133,7 @@ def _clock(settings: Settings) -> Iterable[Finding]:
         case True:
             yield fine("clock", f"{told}; the kernel says it is kept by NTP")
         case False:
-            yield warn("clock", f"{told}; the kernel says nobody keeps it: tokens end by it")
+            yield warn("clock", f"{told}; it is not synchronised (no NTP, says the kernel), and tokens end by it")
         case None:
             yield fine("clock", f"{told}; whether anybody keeps it cannot be asked here")
 

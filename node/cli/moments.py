@@ -34,6 +34,8 @@ def _moment(text: str) -> Moment:
         return Moment(int((time.time() - int(ago[1]) * _SECONDS[ago[2]]) * 1000))
     if re.fullmatch(r"[0-9]{12,15}", text) and _EARLIEST_MS <= int(text) <= _LATEST_MS:
         return Moment(int(text))
+    if re.fullmatch(r"[0-9]{2}:[0-9]{2}(:[0-9]{2})?", text):
+        text = f"{datetime.now().astimezone().date()}T{text}"
     try:
         if not re.match(r"[0-9]{4}-", text):
             raise ValueError
@@ -60,7 +62,7 @@ def _begin(text: str) -> Place | None:
     return {"start": Place(None, 0), "end": None}[text] if text in ("start", "end") else _place(text)
 
 
-_TIME_FORMS = "2026-05-04T13:00:00Z (without a zone: local time), ms since 1970, `5m ago` or `now`"
+_TIME_FORMS = "2026-05-04T13:00:00Z (without a zone: local time), 13:00 (today), ms since 1970, `5m ago` or `now`"
 TIME = Taken(f"a time: {_TIME_FORMS}", _moment)
 UNTIL = Taken(
     f"a time ({_TIME_FORMS}), or a position: P:N is the event N of partition P (the others whole), N that of each", _either

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from node.cli.flags import Command, Takes
 from node.cli.moments import TIME, Moment, written_locally
-from node.cli.read_model import lag, model_of, open_log_if_there
+from node.cli.read_model import in_use, lag, model_of, open_log_if_there
 from node.cli.screen import complain, counted
 from node.config import Settings
 from node.core.view import Session
@@ -36,6 +36,8 @@ def sessions(
     except offline.SnapshotError as error:
         complain(f"cannot list sessions: {error}")
         return 1
+    if found and not in_use(model_of(settings)):
+        complain(f"node {settings.node_id} does not run: this is what it last knew")
     if behind > 0:
         complain(f"the read model of {settings.node_id} is {counted(behind, 'event')} behind the log")
     if json or not sys.stdout.isatty():

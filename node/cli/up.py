@@ -72,7 +72,7 @@ def _only_one(data: Path) -> Iterator[None]:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise _Refused(f"another `tidegate up` runs in {data}; nothing was started") from None
+            raise _Refused(f"another `tidegate up` runs in {data}; nothing was started. A second one: --data DIR --port N") from None
         yield
 
 
@@ -164,10 +164,11 @@ async def _run(settings: Settings, plans: list[Plan]) -> int:
 
 
 def _welcome(settings: Settings, plans: list[Plan], screen: "_Screen") -> None:
-    lines = ["", "Tidegate is up. Open the page on any node:", ""]
+    page = any(_VENDOR.glob("**/*.js"))
+    lines = ["", "Tidegate is up. Open the page on any node:" if page else "Tidegate is up, without its page:", ""]
     lines += [f"    {plan.id}  {plan.url}/" for plan in plans]
-    if not any(_VENDOR.glob("**/*.js")):
-        lines += ["", "The page is not built yet: install Node.js (18 or later) with npm, then say `make up` again."]
+    if not page:
+        lines += ["", "The page needs Node.js (18 or later) with npm: install it, say `make page`, and reload."]
     if settings.host not in ("127.0.0.1", "localhost", "::1") and plans[0].environment.get("TIDEGATE_DEV_ISSUER") == "1":
         lines += ["", f"Whoever reaches {settings.host} can sign in under any name: the dev issuer is on."]
     for line in [*lines, "", "Ctrl-C stops it.", ""]:

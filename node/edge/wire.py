@@ -153,6 +153,9 @@ def refusal(refused: Refused) -> dict[str, Any]:
 _PATH = re.compile(r" - at `\$\.?([^`\[.]*)[^`]*`\Z")
 
 
+_LONGEST_SHOWN = 64  # of what a client sent, in an answer to it
+
+
 def decode_command(name: Any, arguments: list[Any]) -> Command | Query | Notice | Refused:
     """The command of namespace `/` that an event asks for, or `bad_request` with the field at fault. Never raises."""
     return decode_arguments(name, arguments, NAMES)
@@ -162,7 +165,8 @@ def decode_arguments(name: Any, arguments: list[Any], names: Mapping[str, type[_
     """As `decode_command`, of the commands in `names`."""
     kind = names.get(name) if isinstance(name, str) else None
     if kind is None:
-        return Refused("bad_request", "no such command")
+        shown = name if isinstance(name, str) and len(name) <= _LONGEST_SHOWN else "this"
+        return Refused("bad_request", f"no such command: {shown}")
     if len(arguments) != 1 or not isinstance(arguments[0], dict):
         return Refused("bad_request", "a command takes one object")
     try:

@@ -270,6 +270,7 @@ def test_sessions_now_and_then(data: Path, node: NodeProcess, tmp_path: Path) ->
     assert [one["session"] for one in at("--at", BEGAN + 45_000)] == ["second"]
     assert [one["session"] for one in at()] == ["second"]
     assert at("--at", "1h ago", "--json") == at("--at", "60m ago")
+    assert [one["session"] for one in at("--at", "00:00")] == ["second"], "today, by the clock on the wall"
 
 
 def test_sessions_on_a_terminal(data: Path, node: NodeProcess, tmp_path: Path) -> None:

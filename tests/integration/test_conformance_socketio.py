@@ -149,7 +149,7 @@ async def test_event_with_an_ack(node: NodeProcess) -> None:
         await client.join_namespace(auth(scope="chat admin"))
         await client.join_namespace(auth(scope="chat admin"), "/admin")
         assert await answer_to(client, '42456["no:such",1,"2",{"3":[false]}]') == (
-            '43456[{"ok":false,"error":{"code":"bad_request","message":"no such command"}}]'
+            '43456[{"ok":false,"error":{"code":"bad_request","message":"no such command: no:such"}}]'
         )
         assert (await answer_to(client, '42/admin,77["no:such"]')).startswith('43/admin,77[{"ok":false')
         assert (await answer_to(client, '42999999999999999["no:such"]')).startswith("43999999999999999[")
