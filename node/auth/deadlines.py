@@ -91,7 +91,8 @@ class Ticker:
 
     def __init__(self, schedule: Schedule, clock: Callable[[], int], due: Callable[[Kind, str], None]) -> None:
         self._schedule, self._clock, self._due = schedule, clock, due
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: asyncio.Handle | None = None
+        self._wakes = 0.0  # when the handle calls, by the loop's clock: uvloop's handle of less than half a ms does not say it
         self._closed = False
 
     def place(self, session: str, *, now: int, issued_at: int | None, expires_at: int) -> int:
@@ -121,11 +122,12 @@ class Ticker:
             return
         loop = asyncio.get_running_loop()
         delay = min(self.LONGEST_S, max(0.0, (at - self._clock()) / 1000))
+        wakes = loop.time() + delay
         if self._handle is not None:
-            if self._handle.when() <= loop.time() + delay:
+            if self._wakes <= wakes:
                 return  # what stands looks early enough
             self._handle.cancel()
-        self._handle = loop.call_later(delay, self._tick)
+        self._wakes, self._handle = wakes, loop.call_later(delay, self._tick)
 
     def _tick(self) -> None:
         self._handle = None
