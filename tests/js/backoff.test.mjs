@@ -84,8 +84,19 @@ test("a busy node's word counts once every node has been asked", () => {
 test("an expired token and a missing one do not blame the node", () => {
   const route = new Route(URLS, seeded(6));
   route.after({ code: "token_expired" });
-  route.after({ code: "lost", noToken: true });
+  route.after({ code: "token_unavailable" });
   assert.equal(route.url, URLS[0]);
+});
+
+test("a round is over once every node has been asked in vain, and none is counted for a connection or a token", () => {
+  const route = new Route(URLS, seeded(8));
+  const rounds = ["lost", "token_unavailable", "server_busy", "lost", "token_expired", "lost", "lost", "lost"].map((code) => {
+    route.after({ code });
+    return route.rounds;
+  });
+  assert.deepEqual(rounds, [0, 0, 0, 1, 1, 1, 1, 2]);
+  route.after({ code: "lost", welcomed: true, lasted: 60_000 });
+  assert.equal(route.rounds, 0);
 });
 
 test("the first node is first for everyone, the second is not", () => {

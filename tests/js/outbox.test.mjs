@@ -80,6 +80,7 @@ test("each code has its advice, and an unknown one is final unless the server sa
   assert.equal(adviceFor("subject_mismatch"), "stop");
   assert.equal(adviceFor("signature_invalid"), "sign-in");
   assert.equal(adviceFor("token_expired"), "fresh");
+  assert.equal(adviceFor("token_unavailable"), "wait");
   assert.equal(adviceFor("draining", 500), "wait");
   assert.equal(adviceFor("from_the_future"), "stop");
   assert.equal(adviceFor("from_the_future", 500), "wait");

@@ -27,10 +27,10 @@ export { CommandError, newId };
  * @property {string} [url] the same for one node or a load balancer
  * @property {(why: {reason: "connect" | "reconnect" | "expired" | "renewal", url: string}) => Promise<string | null>} getToken
  *   asked before each connect and each renewal; for `connect` and `reconnect` a token that is still good will do, for `expired` and
- *   `renewal` it takes a fresh one. Null: the user has to sign in. When it rejects, it is asked again later.
+ *   `renewal` it takes a fresh one. Null: the user has to sign in. When it rejects (`token_unavailable`), it is asked again later.
  * @property {boolean} [renew] false: let the token run out, and come back with another
  * @property {string} [namespace] `/` or `/admin`
- * @property {{session?: string, cursors: Record<string, number>}} [resume] where an earlier client of this user got to
+ * @property {{session?: string, ticket?: string, cursors: Record<string, number>}} [resume] where an earlier client of this user got to
  * @property {object} [socket] more options for socket.io-client
  * @property {() => number} [random] in [0, 1)
  */
@@ -42,7 +42,7 @@ export { CommandError, newId };
  * - `caught-up` {missed: {room: events}, total, away}: level with the cluster; `away` ms after the connection was lost, null at first
  * - `renewed` {expires_at, refresh_at}: another token took the place of the first, on the same connection
  * - `expired` {}, `draining` {retry_after}: the connection is about to end
- * - `reconnecting` {wait, url, code}: tries again in `wait` ms
+ * - `reconnecting` {wait, url, code, message, rounds}: tries again in `wait` ms; `rounds`: how often every node has been asked in vain
  * - `sign-in` {code, message, open}: no token will do before the user has signed in again: then call `retry()`. `open`: a renewal was
  *   refused, and the connection stays until its token ends
  * - `refused` {code, message}: final, until `retry()`
@@ -78,12 +78,14 @@ class Tidegate {
   #session;
   #ticket;
   #offset = 0; // the server's clock minus ours
+  #why = null; // how the last attempt or connection ended
   #lostAt = null;
 
   constructor(options) {
     const { urls = [options.url], resume, random = Math.random } = options;
     this.#options = { namespace: "/", renew: true, ...options, random };
     this.#session = resume?.session;
+    this.#ticket = resume?.ticket;
     this.#route = new Route(urls, random);
     this.#rooms = new Rooms({
       ask: (name, payload) => this.#ask(name, payload),
@@ -115,7 +117,7 @@ class Tidegate {
 
   /** Where each room is: for another client's `resume`. */
   get resume() {
-    return { session: this.#session, cursors: this.#rooms.cursors };
+    return { session: this.#session, ticket: this.#ticket, cursors: this.#rooms.cursors };
   }
 
   /** How many messages are not known to be in the log. */
@@ -194,13 +196,15 @@ class Tidegate {
     while (!this.#closed) {
       const end = await this.#connect(reason);
       if (this.#closed) return;
+      this.#why = end;
       const advice = end.code === "moved" ? "wait" : adviceFor(end.code, end.retryAfter);
       if (advice === "stop" || advice === "sign-in") {
         await this.#park(advice, end);
         reason = "expired";
       } else {
         const wait = this.#route.after(end);
-        this.#status("reconnecting", { wait: Math.round(wait), url: this.url, code: end.code });
+        const { code, message } = end;
+        this.#status("reconnecting", { wait: Math.round(wait), url: this.url, code, message, rounds: this.#route.rounds });
         await this.#sleep(wait);
         reason = advice === "fresh" ? "expired" : "reconnect";
       }
@@ -240,7 +244,7 @@ class Tidegate {
       const value = await this.#options.getToken({ reason, url: this.url });
       return value ? { value } : { end: { code: "token_missing", message: "sign in" } };
     } catch (error) {
-      return { end: { code: "lost", message: `no token: ${error?.message ?? error}`, noToken: true } };
+      return { end: { code: "token_unavailable", message: error?.message ?? String(error) } };
     }
   }
 
@@ -392,7 +396,7 @@ class Tidegate {
         if (error) reject(new CommandError(error));
         else resolve();
       };
-      const timer = setTimeout(settle, timeout, { code: "lost", message: "not connected" });
+      const timer = setTimeout(() => settle({ code: "lost", message: notConnected(this.#why) }), timeout);
       const off = this.on("status", ({ state, code = state }) => {
         if (state === "connected") settle();
         else if (state === "closed" || state === "refused") settle({ code });
@@ -414,6 +418,10 @@ class Tidegate {
       this.#hurry = wait === undefined ? null : this.#wake;
     }).finally(() => (this.#wake = this.#hurry = null));
   }
+}
+
+function notConnected(why) {
+  return why === null ? "not connected" : `not connected: ${why.code}${why.message ? `, ${why.message}` : ""}`;
 }
 
 function delay(wait) {

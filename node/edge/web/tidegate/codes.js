@@ -24,6 +24,7 @@ const SIGN_IN = [
   "key_unknown",
 ];
 const WAIT = [
+  "token_unavailable", // the client's own: `getToken` rejected
   "keys_unavailable",
   "server_busy",
   "draining",

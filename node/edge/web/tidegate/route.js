@@ -4,11 +4,10 @@ import { Backoff } from "./backoff.js";
 
 /**
  * @typedef {object} End how an attempt or a connection ended
- * @property {string} code of the protocol, or `lost`, `timeout`, `moved`
+ * @property {string} code of the protocol, or `lost`, `timeout`, `moved`, `token_unavailable`: no node was asked
  * @property {number} [retryAfter] what the server asked for, in milliseconds
  * @property {boolean} [welcomed] whether it had been a connection
  * @property {number} [lasted] for how long, in milliseconds
- * @property {boolean} [noToken] whether it failed before any node was asked
  */
 
 export class Route {
@@ -34,6 +33,11 @@ export class Route {
     return this.urls[this.#at];
   }
 
+  /** How often every node has been asked in vain since the last connection. */
+  get rounds() {
+    return Math.floor(this.#failures / this.urls.length);
+  }
+
   /** Go to this node next. */
   choose(url) {
     const origin = originOf(url);
@@ -49,7 +53,7 @@ export class Route {
    *
    * @param {End} end
    */
-  after({ code, retryAfter = 0, welcomed = false, lasted = 0, noToken = false }) {
+  after({ code, retryAfter = 0, welcomed = false, lasted = 0 }) {
     if (code === "moved") return 0;
     if (lasted >= Route.STEADY) this.backoff.reset();
     if (welcomed) {
@@ -57,7 +61,7 @@ export class Route {
       if (code === "draining") this.#next();
       return this.backoff.after(retryAfter);
     }
-    if (noToken || code === "token_expired") return this.backoff.after(retryAfter);
+    if (code === "token_unavailable" || code === "token_expired") return this.backoff.after(retryAfter);
     this.#next();
     this.#failures += 1;
     this.#hint = Math.max(this.#hint, retryAfter);
