@@ -1,5 +1,6 @@
 """Where in a handshake a token may stand: the Socket.IO `auth` payload, the `Authorization` header, the query, a cookie."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
@@ -7,6 +8,7 @@ from urllib.parse import parse_qsl
 from node.auth.denied import Denied
 
 QUERY_NAME = "token"
+_ANOTHER_BEARER = re.compile(r",(?=\s*bearer(?:[\s,]|$))", re.IGNORECASE)
 
 
 def find_token(
@@ -52,14 +54,16 @@ def _from_auth(auth: Any) -> list[str] | Denied:
 
 
 def _from_header(environ: Mapping[str, str]) -> list[str] | Denied:
-    value = environ.get("HTTP_AUTHORIZATION")
-    if value is None:
-        return []
-    scheme, _, token = value.strip().partition(" ")
-    if scheme.lower() != "bearer":
-        return []
-    token = token.strip()
-    return [token] if token else Denied("token_malformed", "the Authorization header has no token")
+    """Every bearer token: of several `Authorization` headers the HTTP request in CGI names makes one, with commas between."""
+    tokens = []
+    for value in _ANOTHER_BEARER.split(environ.get("HTTP_AUTHORIZATION", "")):
+        scheme, _, token = value.strip().partition(" ")
+        if scheme.lower() != "bearer":
+            continue
+        if not token.strip():
+            return Denied("token_malformed", "the Authorization header has no token")
+        tokens.append(token.strip())
+    return tokens
 
 
 def _from_cookies(environ: Mapping[str, str], wanted: str) -> list[str]:
