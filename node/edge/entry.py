@@ -58,7 +58,12 @@ class Entry:
         return refusal_of(verdict)
 
     async def judge_poll(self, environ: dict[str, Any], sessions: Collection[Session]) -> Denied | None:
-        """Judge a long-polling request of a connection with these sessions: each one is, also when a timer is late."""
+        """Judge a long-polling request of a connection with these sessions: each one is, also when a timer is late.
+
+        Before there is a session, CONNECT is judged where it is judged at all: it can say why it refuses, to a client that listens.
+        """
+        if not sessions and self._handshake == "namespace":
+            return None
         if any(not session.alive(self._clock()) for session in sessions):
             return Denied("token_expired", "the session's token has expired")
         verdict = await self._judge.request(environ)
