@@ -12,6 +12,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from tests.support.secrets import SECRETS
+
 _CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
 
 
@@ -27,6 +29,9 @@ class KeyPair:
             self.private = ed25519.Ed25519PrivateKey.generate()
         else:
             self.private = rsa.generate_private_key(public_exponent=65_537, key_size=bits)
+        SECRETS.key(self.jwk(private=True)["d"])
+        lines = self.private_pem.splitlines()[1:-1]
+        SECRETS.key(lines[len(lines) // 2 if isinstance(self.private, rsa.RSAPrivateKey) else 0])  # not what is public of it
 
     @property
     def pem(self) -> str:
@@ -48,7 +53,7 @@ class KeyPair:
         """A token of exactly these claims; `header` is added, or left out where it is None."""
         merged = {"kid": self.kid} | header
         headers = {name: value for name, value in merged.items() if value is not None}
-        return jwt.encode(claims, self.private, algorithm=self.algorithm, headers=headers)
+        return SECRETS.token(jwt.encode(claims, self.private, algorithm=self.algorithm, headers=headers))
 
     def token(self, user: str, *, ttl: float = 600.0, **claims: Any) -> str:
         """A token of `user` that lives `ttl` seconds from now."""

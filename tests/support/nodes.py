@@ -12,6 +12,7 @@ from typing import Self
 
 import httpx
 
+from tests.support.secrets import SECRETS
 from tests.support.tokens import SECRET
 from tests.support.wait import block_until
 
@@ -111,20 +112,32 @@ class NodeProcess:
 
     def stderr(self) -> str:
         """What all its processes have logged."""
-        return "".join(path.read_text(errors="replace") for path in sorted(self.folder.glob(f"{self.id}.*.err")))
+        return self._written("err")
 
     def faults(self) -> list[str]:
-        """What no node may do: end by itself, or log an exception that nobody handled."""
+        """What no node may do: end by itself, log an exception that nobody handled, or write anything secret anywhere."""
         found = [f"{self.id} ended by itself:\n{self.stderr()[-4_000:]}"] if not self.running and not self._expected_end else []
         logged = self.stderr()
         if "Traceback (most recent call last)" in logged:
             found.append(f"{self.id} logged an exception:\n{logged[-4_000:]}")
+        for where, text in (("stderr", logged), ("stdout", self._written("out")), ("/metrics", self._metrics())):
+            found += [f"{self.id} has written {leak} to {where}" for leak in SECRETS.found_in(text)]
         return found
 
     def close(self) -> None:
         """End the process, whatever it does. Idempotent."""
         if self.running:
             self.kill()
+
+    def _written(self, kind: str) -> str:
+        return "".join(path.read_text(errors="replace") for path in sorted(self.folder.glob(f"{self.id}.*.{kind}")))
+
+    def _metrics(self) -> str:
+        """What a scraper gets; nothing where the node does not answer."""
+        try:
+            return httpx.get(f"{self.url}/metrics", timeout=2).text if self.running and self._port else ""
+        except httpx.TransportError:
+            return ""
 
     def _file(self, kind: str) -> Path:
         return self.folder / f"{self.id}.{self._starts}.{kind}"

@@ -5,14 +5,17 @@ from typing import Any
 
 import jwt
 
-SECRET = "a-secret-of-the-tests-that-is-long-enough-for-hmac"
+from tests.support.secrets import SECRETS
+
+SECRET = SECRETS.key("a-secret-of-the-tests-that-is-long-enough-for-hmac")
 
 
 def token(user: str, *, ttl: float = 600.0, scope: str | None = None, secret: str = SECRET, **claims: Any) -> str:
     """A signed HS256 token of `user` that lives `ttl` seconds; `claims` are added, or left out where they are None."""
     now = time.time()
     body: dict[str, Any] = {"sub": user, "iat": now, "exp": now + ttl, "scope": scope} | claims
-    return jwt.encode({name: value for name, value in body.items() if value is not None}, secret, algorithm="HS256")
+    claims = {name: value for name, value in body.items() if value is not None}
+    return SECRETS.token(jwt.encode(claims, secret, algorithm="HS256"))
 
 
 def at(user: str, expires_at: int, **claims: Any) -> str:
