@@ -94,10 +94,10 @@ async def serve(settings: Settings, *, announce: Callable[[str], None] = print) 
 
 
 class Node:
-    """The parts of one node."""
+    """The parts of one node. `clock` is the only one they have for what they judge, promise and record."""
 
-    def __init__(self, settings: Settings, broker: Broker, store: Store) -> None:
-        self._settings, self._store = settings, store
+    def __init__(self, settings: Settings, broker: Broker, store: Store, *, clock: Callable[[], int] = clock) -> None:
+        self._settings, self._store, self._clock = settings, store, clock
         self._stopping = asyncio.Event()
         self._new_id = id_maker(clock)
         self.metrics = Metrics(node=settings.node_id, version=VERSION)
@@ -191,7 +191,7 @@ class Node:
 
     def count(self, event: Event) -> None:
         """Count an applied event."""
-        self.metrics.count_event(event.__struct_config__.tag, clock() - event.at)
+        self.metrics.count_event(event.__struct_config__.tag, self._clock() - event.at)
 
     # Lifecycle
 
@@ -199,7 +199,7 @@ class Node:
         """Once level with the log: tell the cluster that this process is a new one."""
         await self.projector.ready.wait()
         self.presence.begin()
-        self.chat.record(NodeStarted(id=self._new_id(), at=clock(), by=self._settings.node_id))
+        self.chat.record(NodeStarted(id=self._new_id(), at=self._clock(), by=self._settings.node_id))
         _log.info("ready", node=self._settings.node_id, events=self.projector.progress()[1])
 
     async def _leave_when_diverged(self) -> None:
@@ -225,7 +225,7 @@ class Node:
         """A token of the dev issuer, signed with the first configured key."""
         settings = self._settings
         kid, secret = next(iter(settings.jwt_secret.items()))
-        now_s = clock() / 1000
+        now_s = self._clock() / 1000
         claims = {"sub": user, "iat": now_s, "exp": now_s + ttl_s, "jti": self._new_id()}
         given = {"iss": settings.token_issuer, "aud": settings.jwt_audience, "scope": scope}
         claims |= {name: value for name, value in given.items() if value is not None}
@@ -247,12 +247,12 @@ class Node:
         def observe(alg: str, cache: str, seconds: float) -> None:
             self.metrics.verify_seconds.labels(alg, cache).observe(seconds)
 
-        verifier = Verifier(self._keys, policy_of(self._settings), clock=clock, observe=observe)
+        verifier = Verifier(self._keys, policy_of(self._settings), clock=self._clock, observe=observe)
         return Judge(
             verifier=verifier,
             sources=self._settings.token_sources,
             view=self._store,
-            clock=clock,
+            clock=self._clock,
             own_page=lambda environ: self._origins.own(environ.get("HTTP_ORIGIN"), environ.get("HTTP_HOST", "")),
         )
 
@@ -260,7 +260,9 @@ class Node:
         settings = self._settings
 
         def fanout_of(gateway: Gateway) -> Fanout:
-            return Fanout(clock=clock, metrics=self.metrics, end=gateway.end, sessions_changed=self.presence.sessions_changed)
+            return Fanout(
+                clock=self._clock, metrics=self.metrics, end=gateway.end, sessions_changed=self.presence.sessions_changed
+            )
 
         return Gateway(
             node=settings.node_id,
@@ -270,7 +272,7 @@ class Node:
             quota=self._quota,
             fanout_of=fanout_of,
             metrics=self.metrics,
-            clock=clock,
+            clock=self._clock,
             entry=Entry(
                 judge=self._judge,
                 door=self._door,
@@ -278,7 +280,7 @@ class Node:
                 max_connections=settings.max_sessions,
                 ready=self.status.refusing,
                 metrics=self.metrics,
-                clock=clock,
+                clock=self._clock,
                 draw=random.random,
             ),
             origin_allowed=lambda origin, environ: self._origins.allowed(origin, environ.get("HTTP_HOST", "")),
@@ -306,7 +308,7 @@ class Node:
             not_ready=self.status.not_ready,
             origin_allowed=lambda origin, host, _: self._origins.allowed(origin, host),
             judge=lambda token, scope: self._judge.token(token, scope=scope),
-            take_quota=lambda user: self._quota.take(user, clock()),
+            take_quota=lambda user: self._quota.take(user, self._clock()),
             submit=self.chat.submit,
             answer=self.chat.answer,
             revoke=lambda body, principal: self._admin.carry_out("revoke", [body], principal),
