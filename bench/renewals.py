@@ -8,6 +8,7 @@ none. A rate is that of the requests as clients send them. All clients are one p
 """
 
 import asyncio
+import os
 import random
 import tempfile
 import time
@@ -40,6 +41,7 @@ PLOT = ROOT / "docs" / "renewals.svg"
 PLOT_STEP_S = 0.1
 
 Habit = Literal["never", "told", "drawn", "margin"]
+NAMES: dict[Habit, str] = {"told": "told", "drawn": "drawn", "margin": "by timers"}  # in the plot
 
 
 # Pure
@@ -77,16 +79,36 @@ def lateness(moments: Sequence[float], expires_at: float) -> dict[str, float]:
 # Measured
 
 
+class Others:
+    """What the rest of the machine uses of its cores meanwhile: the figures are of a quiet one only where that is next to nothing."""
+
+    def __init__(self, node: LocalNode) -> None:
+        self._node, self._began, self._before = node, time.monotonic(), self._used_s(node)
+
+    def cores(self) -> float:
+        """Since the beginning, on average, without the node and this process."""
+        return round(max(0.0, self._used_s(self._node) - self._before) / (time.monotonic() - self._began), 2)
+
+    @staticmethod
+    def _used_s(node: LocalNode) -> float:
+        fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        busy = sum(fields) - fields[3] - fields[4]  # without idle and iowait
+        return busy / os.sysconf("SC_CLK_TCK") - node.cpu_seconds() - time.process_time()
+
+
 class Crowd:
     """Sockets that share one `exp` and one habit."""
 
     def __init__(self, habit: Habit) -> None:
         self._habit = habit
+        self.others_cores = 0.0
         self.expires_at = float(int(time.time() + JOIN_S + WINDOW_S) + 1)
         self.clients: list[ExpiringClient] = []
 
-    async def run(self, url: str) -> None:
+    async def run(self, node: LocalNode) -> None:
         """Connect, and wait until a little after the end. Raises `RuntimeError` where they were not all in before the window."""
+        url = node.url()
+        assert url is not None
         await self._join(url)
         opens = self.expires_at - WINDOW_S
         if time.time() >= opens:
@@ -95,7 +117,11 @@ class Crowd:
         for client in self.clients if self._habit in ("drawn", "margin") else []:
             margin = WINDOW_S * (TAIL + (1 - TAIL) * draw.random()) if self._habit == "drawn" else MARGIN_S
             loop.call_later(self.expires_at - margin - time.time(), client.renew)
+        measured_from = self.expires_at - AFTER_S if self._habit == "never" else opens
+        await asyncio.sleep(measured_from - time.time())
+        others = Others(node)
         await asyncio.sleep(self.expires_at + AFTER_S - time.time())
+        self.others_cores = others.cores()
 
     async def leave(self) -> None:
         """Close what is open."""
@@ -117,10 +143,10 @@ class Crowd:
         await asyncio.gather(*(some() for _ in range(AT_ONCE)))
 
 
-async def closes(url: str) -> dict[str, Any]:
+async def closes(node: LocalNode) -> dict[str, Any]:
     """Nobody renews: the lateness of each step of the end."""
     crowd = Crowd("never")
-    await crowd.run(url)
+    await crowd.run(node)
     row: dict[str, Any] = {"habit": "never", "sockets": SOCKETS}
     moments = {
         "told": [client.told for client in crowd.clients],
@@ -132,15 +158,16 @@ async def closes(url: str) -> dict[str, Any]:
         row[f"not_{step}"] = len(seen) - len(known)
         row |= {f"{step}_{name}_ms": value for name, value in lateness(known, crowd.expires_at).items()}
     missing = row["not_told"] + row["not_closed"] + row["not_gone"]
+    row["others_cores"] = crowd.others_cores
     row["kept"] = not missing and row["told_min_ms"] >= 0 and row["closed_max_ms"] <= CLOSE_LIMIT_MS
     await crowd.leave()
     return row
 
 
-async def renewals(url: str, habit: Habit) -> tuple[dict[str, Any], list[float]]:
+async def renewals(node: LocalNode, habit: Habit) -> tuple[dict[str, Any], list[float]]:
     """All renew: the row, and when each one did, in seconds before the end (negative). Raises `RuntimeError` where one was lost."""
     crowd = Crowd(habit)
-    await crowd.run(url)
+    await crowd.run(node)
     if lost := [client.lost for client in crowd.clients if client.lost]:
         raise RuntimeError(f"{len(lost)} of those who renewed were lost: {lost[0]}")
     asked = [client.renewal_asked for client in crowd.clients if client.renewal_asked is not None]
@@ -162,20 +189,21 @@ async def renewals(url: str, habit: Habit) -> tuple[dict[str, Any], list[float]]
         "answered_p50_ms": round(percentile(answered_ms, 0.5), 1),
         "answered_p99_ms": round(percentile(answered_ms, 0.99), 1),
         "answered_max_ms": round(answered_ms[-1], 1),
+        "others_cores": crowd.others_cores,
         "kept": peak.count <= LEVEL_LIMIT * level,
     }
     await crowd.leave()
     return row, times
 
 
-async def measure(url: str) -> tuple[list[dict[str, Any]], dict[Habit, list[float]]]:
+async def measure(node: LocalNode) -> tuple[list[dict[str, Any]], dict[Habit, list[float]]]:
     """All of it on one node: a row for each habit, and when the renewals were."""
-    rows = [await closes(url)]
+    rows = [await closes(node)]
     times: dict[Habit, list[float]] = {}
     _show(rows[0])
     habits: tuple[Habit, ...] = ("told", "drawn", "margin")
     for habit in habits:
-        row, times[habit] = await renewals(url, habit)
+        row, times[habit] = await renewals(node, habit)
         rows.append(row)
         _show(row)
     return rows, times
@@ -193,25 +221,19 @@ def plot(times: dict[Habit, list[float]]) -> list[Panel]:
     def flat(height: float, name: str) -> Line:
         return Line(name=name, colour="grey", points=[(x, height) for x in ends], dashed=True)
 
-    def rates(habit: Habit, colour: str, name: str) -> Line:
+    def rates(habit: Habit, colour: str) -> Line:
         marks = [ends[0] + step * PLOT_STEP_S for step in range(round((ends[1] - ends[0]) / PLOT_STEP_S) + 1)]
-        most = peak_second(times[habit]).count
         points = [(x, float(in_last_second(times[habit], x))) for x in marks]
-        return Line(name=f"{name}: at most {most:,}", colour=colour, points=points)
+        return Line(name=f"{NAMES[habit]}: at most {peak_second(times[habit]).count:,}", colour=colour, points=points)
 
-    told = rates("told", "blue", "when the node says so")
-    timers = rates("margin", "purple", f"by a timer {MARGIN_S:.0f} s before the end")
-    drawn = rates("drawn", "orange", "at a moment drawn by each client")
-    first, second = f"level: {level:,.0f}", f"{LEVEL_LIMIT:g} times that: {LEVEL_LIMIT * level:,.0f}"
+    told, drawn, timers = rates("told", "blue"), rates("drawn", "orange"), rates("margin", "purple")
+    levels = [
+        flat(level, f"level: {level:,.0f}"),
+        flat(LEVEL_LIMIT * level, f"{LEVEL_LIMIT:g} times level: {LEVEL_LIMIT * level:,.0f}"),
+    ]
     return [
-        Panel(
-            title="Renewals in one second, spread over the window",
-            lines=[told, drawn, flat(level, first), flat(LEVEL_LIMIT * level, second)],
-        ),
-        Panel(
-            title="The same with timers that are all set alike",
-            lines=[timers, msgspec.structs.replace(told, name="when the node says so")],
-        ),
+        Panel(title="Renewals in one second: told when by the node, or drawn by each client", lines=[told, drawn, *levels]),
+        Panel(title=f"The same, beside timers that all ring {MARGIN_S:.0f} s before the end", lines=[timers, told, levels[0]]),
     ]
 
 
@@ -221,9 +243,7 @@ def main() -> None:
     settings = {"refresh_window_seconds": f"{WINDOW_S:g}", "handshake_rate": "100000", "handshake_burst": "100000"}
     with tempfile.TemporaryDirectory() as folder, LocalNode("n1", Path(folder), **settings) as node:
         node.wait_ready(READY_LIMIT_S)
-        url = node.url()
-        assert url is not None
-        rows, times = uvloop.run(measure(url))
+        rows, times = uvloop.run(measure(node))
         node.stop()
     facts = {"window_s": WINDOW_S, "close_limit_ms": CLOSE_LIMIT_MS, "level_limit": LEVEL_LIMIT}
     path = write_results("renewals", rows, measured_on=measured_on, **facts)

@@ -4,8 +4,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from bench.chart import Line, Panel, chart, round_up
-from bench.renewals import Moment, in_last_second, lateness, level_line, peak_second
+from bench.chart import WIDTH, Line, Panel, chart, round_up
+from bench.renewals import Moment, in_last_second, lateness, level_line, peak_second, plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -46,8 +46,8 @@ def test_round_up(value: float, expected: int) -> None:
     assert round_up(value) == expected
 
 
-def test_chart_is_an_svg_with_every_line_inside_its_plot() -> None:
-    """It parses, says what it shows, has both themes, and no point lies outside of the picture."""
+def test_chart() -> None:
+    """It is an SVG that says what it shows, has both themes, and puts each point where its axes say."""
     lines = [
         Line(name="a < b", colour="blue", points=[(-20, 0), (-10, 113), (0, 40)]),
         Line(name="level", colour="grey", points=[(-20, 100), (0, 100)], dashed=True),
@@ -60,3 +60,13 @@ def test_chart_is_an_svg_with_every_line_inside_its_plot() -> None:
     drawn = [line.get("points", "").split() for line in svg.iter(f"{SVG}polyline")]
     assert [len(points) for points in drawn] == [3, 2, 3]
     assert drawn[0] == ["66.0,272.0", "451.0,74.2", "836.0,202.0"]
+
+
+def test_plot_names_each_line_within_the_picture() -> None:
+    """Every line has its key with its peak, and the last one ends before the edge."""
+    spread = [number / 100 - 20 for number in range(2_000)]
+    svg = ET.fromstring(chart(plot({"told": spread, "drawn": spread, "margin": [-10.0] * 2_000}), title="t", x_label="s"))
+    keys = {text.text or "": float(text.get("x", 0)) for text in svg.iter(f"{SVG}text") if text.get("y") == "48"}
+    assert any("by timers: at most 2,000" in name for name in keys)
+    assert {"level: 100", "1.5 times level: 150"} <= set(keys)
+    assert max(x + 7.2 * len(name) for name, x in keys.items()) < WIDTH
