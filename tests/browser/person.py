@@ -55,7 +55,7 @@ class Person:
         dialog = self.page.get_by_role("dialog")
         dialog.get_by_label("Title").fill(title)
         if private:
-            dialog.get_by_label("Who is invited").check()
+            dialog.get_by_label("Invited people only").check()
         dialog.get_by_role("button", name="Create", exact=True).click()
         expect(self.heading(title)).to_be_visible(timeout=PATIENCE_MS)
 

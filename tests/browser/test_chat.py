@@ -61,6 +61,23 @@ def test_what_one_says_the_other_sees(cluster: Cluster, meet: MeetPerson) -> Non
     assert bob.texts() == ["Deleted by ann", "And closes at nine sharp"]
 
 
+def test_two_messages_under_one_id_are_told_apart(cluster: Cluster, meet: MeetPerson) -> None:
+    """An id is unique for its author only: reacting, editing and deleting mean the line that they were asked for at."""
+    ann, bob = pair(cluster, meet, "Twins", ("tia", "tom"))
+    for person, text in ((ann, "mine"), (bob, "his")):
+        send_all(person, "twins", [{"id": "same", "text": text}])
+    ann.sees("his")
+    bob.sees("mine")
+    ann.do("his", "React")
+    ann.page.get_by_role("group", name="Reactions").get_by_role("button", name="🎉").click()
+    expect(bob.line("his").locator(".reaction")).to_have_text(re.compile("🎉\\s*1"))
+    expect(bob.line("mine").locator(".reaction")).to_have_count(0)
+    ann.do("his", "Delete")
+    ann.line("his").get_by_role("button", name="Delete?").click()
+    bob.sees("Deleted by tia")
+    assert bob.texts() == ["mine", "Deleted by tia"]
+
+
 def test_unread_messages_are_counted_and_read(cluster: Cluster, meet: MeetPerson) -> None:
     """A room that is not open counts; opening it reads it, marks where it was new, and the sender sees who has seen it."""
     ann, bob = pair(cluster, meet, "Pier", ("una", "ned"))
@@ -83,7 +100,7 @@ def test_history_loads_as_one_scrolls_up_and_search_jumps_into_it(cluster: Clust
     """All of a long history can be reached, in order and once; a found message is shown amid its surroundings."""
     ann, bob = pair(cluster, meet, "Archive", ("ida", "leo"))
     said = [f"entry {number} of the log book" for number in range(1, 161)]
-    write_all(ann, said)
+    send_all(ann, "archive", [{"text": text} for text in said])
     bob.sees(said[-1])
     log = bob.page.get_by_test_id("log")
     bob.page.reload()
@@ -110,10 +127,10 @@ def test_history_loads_as_one_scrolls_up_and_search_jumps_into_it(cluster: Clust
     expect(bob.line(said[-1])).to_be_in_viewport()
 
 
-def write_all(person: Person, texts: list[str]) -> None:
+def send_all(person: Person, room: str, messages: list[dict[str, str]]) -> None:
     """Send through the client module as another page would use it; it waits out the limit on commands by itself."""
     person.page.evaluate(
-        """async ({ user, texts }) => {
+        """async ({ user, room, messages }) => {
           const { connect } = await import("/tidegate.js");
           const getToken = async () => {
             const body = JSON.stringify({ user, ttl: 60 });
@@ -121,10 +138,10 @@ def write_all(person: Person, texts: list[str]) -> None:
             return (await response.json()).token;
           };
           const tide = connect({ url: location.origin, getToken });
-          for (const text of texts) await tide.send({ room: "archive", text });
+          for (const message of messages) await tide.send({ room, ...message });
           tide.close();
         }""",
-        {"user": person.name, "texts": texts},
+        {"user": person.name, "room": room, "messages": messages},
     )
 
 

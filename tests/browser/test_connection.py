@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import MeetPerson, Shoot, three_nodes
 from tests.browser.person import PATIENCE_MS, Person
 from tests.support.nodes import Cluster
+from tests.support.tokens import token
 from tests.support.wait import block_until
 
 pytestmark = pytest.mark.timeout(180)
@@ -60,8 +61,8 @@ def test_a_node_is_killed_under_a_user_who_misses_nothing(own_cluster: Cluster, 
     assert late.texts() == everything
 
 
-def test_all_nodes_are_killed_and_the_page_waits_for_them(own_cluster: Cluster, meet: MeetPerson) -> None:
-    """With nobody there the page keeps trying and keeps what one writes; once nodes are back, all of it arrives, once."""
+def test_all_nodes_are_killed_and_the_page_waits_for_them(own_cluster: Cluster, meet: MeetPerson, shoot: Shoot) -> None:
+    """With nobody there the page says so once, keeps trying and keeps what one writes; once nodes are back, all of it arrives, once."""
     ann, bob = meet("ann").sign_in(own_cluster[0].url), meet("bob").sign_in(own_cluster[1].url)
     ann.may_lose_nodes = bob.may_lose_nodes = True
     ann.create("Low water")
@@ -70,13 +71,19 @@ def test_all_nodes_are_killed_and_the_page_waits_for_them(own_cluster: Cluster, 
     bob.sees("Before")
     for node in own_cluster:
         node.kill()
-    ann.strip_says("Lost n1")
+    members = ann.page.locator(".room-head p")
+    ann.strip_says(re.compile(r"^No node answers. Trying again in \d+ s"))
+    expect(members).to_have_text("2 members")
     for number in range(3):
         ann.say(f"into the dark {number}")
     expect(ann.page.locator(".pending")).to_have_count(3)
+    ann.journal_says("No node answers")
+    shoot(ann.page, "nobody-there")
     own_cluster.start()
     expect(ann.page.locator(".pending")).to_have_count(0, timeout=40_000)
     bob.sees("into the dark 2")
+    expect(members).to_have_text("2 members, 2 online", timeout=PATIENCE_MS)
+    assert ann.page.get_by_test_id("journal").inner_text().count("No node answers") == 1
     everything = ["Before", *(f"into the dark {number}" for number in range(3))]
     assert ann.texts() == everything
     assert bob.texts() == everything
@@ -89,7 +96,7 @@ def test_a_user_moves_to_another_node_and_leaves_one_that_drains(own_cluster: Cl
     ann.create("Lock")
     ann.say("one")
     ann.journal_says("On n1")
-    ann.page.get_by_role("link", name=own_cluster[1].url.removeprefix("http://")).click()
+    ann.page.get_by_role("link", name=f"n2 · {own_cluster[1].url.removeprefix('http://')}").click()
     ann.is_on("n2")
     ann.strip_says("nothing missed")
     ann.say("two")
@@ -159,20 +166,25 @@ def test_a_token_ends_and_its_user_returns(cluster: Cluster, meet: MeetPerson) -
     bob.sees("I am back")
 
 
-def test_a_pasted_token_asks_for_another_when_it_ends(cluster: Cluster, meet: MeetPerson) -> None:
-    """A token that cannot be renewed by the page is asked for in time; a wrong one is refused with the reason."""
+def test_a_pasted_token_asks_for_another_when_it_ends(cluster: Cluster, meet: MeetPerson, shoot: Shoot) -> None:
+    """A token that cannot be renewed by the page is asked for in time; a wrong one and one that has ended are refused with the reason."""
     ann = meet("pat")
     ann.page.goto(cluster[0].url)
     ann.page.get_by_role("button", name="Use a token instead").click()
     ann.page.get_by_label("Token", exact=True).fill("not a token")
     ann.page.get_by_role("button", name="Come in").click()
     dialog = ann.page.get_by_role("dialog")
-    expect(dialog).to_contain_text("A fresh token is needed", timeout=PATIENCE_MS)
+    expect(dialog).to_contain_text("This token was not accepted: ", timeout=PATIENCE_MS)
+    dialog.get_by_label("Token", exact=True).fill(token("pat", ttl=-60))
+    dialog.get_by_role("button", name="Go on").click()
+    expect(dialog).to_contain_text("This token has ended. Paste a fresh one.", timeout=PATIENCE_MS)
+    expect(ann.page.get_by_test_id("strip")).to_have_count(0)
+    shoot(ann.page, "token-ended")
     dialog.get_by_label("Token", exact=True).fill(issue(ann, cluster, ttl=8))
     dialog.get_by_role("button", name="Go on").click()
     ann.is_on("n1")
     expect(dialog).to_have_count(0)
-    expect(dialog).to_contain_text("A fresh token is needed", timeout=PATIENCE_MS)
+    expect(dialog).to_contain_text("This token ends soon. Paste a fresh one.", timeout=PATIENCE_MS)
     assert ann.node == "n1"  # the connection stays until the token ends
     dialog.get_by_label("Token", exact=True).fill(issue(ann, cluster, ttl=60))
     dialog.get_by_role("button", name="Go on").click()
@@ -183,8 +195,7 @@ def test_a_pasted_token_asks_for_another_when_it_ends(cluster: Cluster, meet: Me
 def issue(person: Person, cluster: Cluster, *, ttl: int) -> str:
     """A token of the dev issuer."""
     answer = person.page.request.post(f"{cluster[0].url}/dev/token", data={"user": person.name, "ttl": ttl})
-    token: str = answer.json()["token"]
-    return token
+    return str(answer.json()["token"])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -8,23 +8,24 @@ import { classes, html, render, useEffect, useState } from "./html.js";
 import { RoomsDialog } from "./rooms-dialog.js";
 import { Side } from "./side.js";
 import { Sidebar } from "./sidebar.js";
+import { Nodes } from "./nodes.js";
 import { NewToken, SignIn } from "./signin.js";
 
 const asked = new URLSearchParams(location.search);
 const TTL = Number(asked.get("ttl")) || 300; // of the dev issuer's tokens, in seconds
 const RENEW = asked.get("renew") !== "0"; // 0: let each token run out, to see what happens
 
-function App({ config, urls }) {
+function App({ config, nodes }) {
   const [chat, setChat] = useState(null);
-  const [credentials, setCredentials] = useState(() => Credentials.kept(urls));
+  const [credentials, setCredentials] = useState(() => Credentials.kept(nodes.urls));
   useEffect(() => {
     if (credentials === null) return undefined;
     credentials.keep();
-    const started = new Chat({ urls, getToken: credentials.getToken, renew: RENEW });
+    const started = new Chat({ nodes, getToken: credentials.getToken, renew: RENEW });
     setChat(started);
     return () => started.close();
   }, [credentials]);
-  const enter = (given) => setCredentials(new Credentials({ ...given, urls }));
+  const enter = (given) => setCredentials(new Credentials({ ...given, urls: nodes.urls }));
   const leave = () => {
     Credentials.forget();
     setChat(null);
@@ -35,10 +36,10 @@ function App({ config, urls }) {
     const name = new URLSearchParams(location.hash.slice(1)).get("as") ?? "";
     return html`<${SignIn} config=${config} ttl=${TTL} name=${name} why=${null} onEnter=${enter} />`;
   }
-  return chat && html`<${Shell} chat=${chat} credentials=${credentials} peers=${urls} onSignOut=${leave} />`;
+  return chat && html`<${Shell} chat=${chat} credentials=${credentials} onSignOut=${leave} />`;
 }
 
-function Shell({ chat, credentials, peers, onSignOut }) {
+function Shell({ chat, credentials, onSignOut }) {
   const [, redraw] = useState(0);
   const [side, setSide] = useState(null);
   const [adding, setAdding] = useState(false);
@@ -76,10 +77,10 @@ function Shell({ chat, credentials, peers, onSignOut }) {
   return html`
     <div class=${classes("shell", side && "has-side")} data-pane=${pane}>
       <${Sidebar} chat=${chat} onAdd=${() => setAdding(true)} onSearch=${() => setSide("search")} onLink=${() => setSide("link")} />
-      <${Conversation} chat=${chat} side=${side} onSide=${setSide} />
-      ${side && html`<${Side} chat=${chat} pane=${side} peers=${peers} onClose=${close} onSignOut=${onSignOut} />`}
+      <${Conversation} chat=${chat} side=${side} onSide=${setSide} onAdd=${() => setAdding(true)} />
+      ${side && html`<${Side} chat=${chat} pane=${side} onClose=${close} onSignOut=${onSignOut} />`}
       ${adding && html`<${RoomsDialog} chat=${chat} onClose=${() => setAdding(false)} />`}
-      ${chat.signIn && html`<${NewToken} why=${chat.signIn.message} onToken=${freshToken} onLeave=${onSignOut} />`}
+      ${chat.signIn && html`<${NewToken} why=${chat.signIn} onToken=${freshToken} onLeave=${onSignOut} />`}
       <${Notice} notice=${chat.notice} />
       <p class="sr-only" role="status" aria-live="polite" data-test="said">${chat.said}</p>
     </div>
@@ -99,7 +100,9 @@ function Notice({ notice }) {
 async function start() {
   const config = await (await fetch("/config.json")).json();
   const urls = [...new Set([location.origin, ...config.peers.map((url) => new URL(url).origin)])];
-  render(html`<${App} config=${config} urls=${urls} />`, document.getElementById("page"));
+  const nodes = new Nodes(urls);
+  nodes.learn(location.origin, config.node);
+  render(html`<${App} config=${config} nodes=${nodes} />`, document.getElementById("page"));
 }
 
 start();

@@ -2,8 +2,9 @@
 
 import { connect, newId } from "../tidegate.js";
 import { Journal } from "./journal.js";
+import { directName } from "./names.js";
 import { Room } from "./room.js";
-import { explain, plural } from "./words.js";
+import { explain, plural, tokenWanted } from "./words.js";
 
 const PAGE = 50;
 const COUNTED_ROOMS = 30; // unread messages are counted for so many rooms; the others show that there are some
@@ -14,9 +15,8 @@ export class Chat {
   rooms = new Map();
   invitations = new Map(); // room -> who invited
   current = null; // the open room's name
-  journal = new Journal();
   link = { state: "connecting", node: null, url: null, expires_at: null, issued: null };
-  signIn = null; // why another sign-in is needed, or null
+  signIn = null; // in words, why another token is needed; or null
   said = ""; // for screen readers
   notice = null; // an error to show for a moment
   target = null; // {seq} of a message to jump to
@@ -24,10 +24,13 @@ export class Chat {
   #listeners = new Set();
   #typedAt = 0;
   #readTimer = null;
+  #refused = false; // the token, for good
 
-  /** @param {{urls: string[], getToken: Function, renew: boolean}} options */
-  constructor({ urls, getToken, renew }) {
-    this.tide = connect({ urls, getToken, renew });
+  /** @param {{nodes: import("./nodes.js").Nodes, getToken: Function, renew: boolean}} options */
+  constructor({ nodes, getToken, renew }) {
+    this.nodes = nodes;
+    this.journal = new Journal((url) => nodes.nameOf(url));
+    this.tide = connect({ urls: nodes.urls, getToken, renew });
     this.tide.on("status", (status) => this.#status(status));
     this.tide.on("event", (event, { replayed }) => this.#event(event, replayed));
   }
@@ -63,11 +66,13 @@ export class Chat {
   // What comes
 
   #status(status) {
+    if (status.state === "connected") this.nodes.learn(status.url, status.node);
     const aloud = this.journal.take(status);
     if (aloud !== null) this.said = aloud;
     if (status.state === "connected") this.#connected(status);
     if (status.state === "renewed") Object.assign(this.link, { expires_at: status.expires_at, issued: this.tide.now() });
-    if (status.state === "sign-in") this.signIn = status;
+    if (status.state === "sign-in") this.signIn = tokenWanted(status, this.#refused);
+    if (status.state === "refused") this.#refused = true;
     if (status.state === "reset") this.#reload(status.room);
     if (!["renewed", "caught-up", "reset"].includes(status.state) && !status.open) this.link.state = status.state;
     this.changed();
@@ -76,6 +81,7 @@ export class Chat {
   #connected({ node, url, session, expires_at, rooms }) {
     this.link = { state: "connected", node, url, session, expires_at, issued: this.tide.now() };
     this.signIn = null;
+    this.#refused = false;
     const names = new Set(rooms.map(({ room }) => room));
     for (const name of this.rooms.keys()) if (!names.has(name)) this.#drop(name);
     for (const room of rooms) this.#know(room);
@@ -273,7 +279,7 @@ export class Chat {
   /** Open the direct room with someone, and make it if there is none. */
   async direct(user) {
     const pair = [this.me, user].sort();
-    const room = `dm-${digest(pair.join("\n"))}`;
+    const room = directName(pair);
     if (!this.rooms.has(room)) {
       await this.#try(() => this.tide.request("room:create", { room, title: pair.join(", "), kind: "direct", with: [user] }));
     }
@@ -331,17 +337,17 @@ export class Chat {
     this.changed();
   }
 
-  edit(room, id, text) {
-    return this.#try(() => this.tide.request("message:edit", { room: room.name, id, text }));
+  edit(room, line, text) {
+    return this.#try(() => this.tide.request("message:edit", { ...named(room, line), text }));
   }
 
-  remove(room, id) {
-    return this.#try(() => this.tide.request("message:delete", { room: room.name, id }));
+  remove(room, line) {
+    return this.#try(() => this.tide.request("message:delete", named(room, line)));
   }
 
   react(room, line, emoji) {
     const on = !(line.reactions[emoji] ?? []).includes(this.me);
-    return this.#try(() => this.tide.request("message:react", { room: room.name, id: line.id, emoji, on }));
+    return this.#try(() => this.tide.request("message:react", { ...named(room, line), emoji, on }));
   }
 
   /** Tell the others that someone writes here, or no longer does. */
@@ -400,6 +406,9 @@ export class Chat {
   }
 }
 
+/** A message as commands name it: with its `seq`, since another author's may have the same `id`. */
+const named = (room, line) => ({ room: room.name, id: line.id, of: line.seq });
+
 /** Whether there is room for one pane only. */
 export const narrow = () => matchMedia("(max-width: 760px)").matches;
 
@@ -415,13 +424,3 @@ export const badgeOf = (room) => ({
   text: room.unread.length > 99 ? "99+" : `${room.unread.length}${room.unreadMore ? "+" : ""}`,
   label: plural(room.unread.length, "unread message"),
 });
-
-/** Fourteen letters and digits that stand for a text. FNV-1a, twice: also where `crypto.subtle` is not to be had. */
-function digest(text) {
-  const half = (start) => {
-    let hash = start;
-    for (const byte of new TextEncoder().encode(text)) hash = Math.imul(hash ^ byte, 0x01000193);
-    return (hash >>> 0).toString(36).padStart(7, "0");
-  };
-  return half(0x811c9dc5) + half(0x1b873593);
-}

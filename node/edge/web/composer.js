@@ -50,7 +50,7 @@ export function Composer({ chat, room, task, onTask }) {
     const value = text.trim();
     if (!value || value.length > MOST) return;
     if (task?.kind === "edit") {
-      if (value !== task.line.text && !(await chat.edit(room, task.line.id, value))) return;
+      if (value !== task.line.text && !(await chat.edit(room, task.line, value))) return;
     } else chat.send(room, value, task?.line);
     done();
   };

@@ -7,19 +7,21 @@ import { Log } from "./log.js";
 import { Logo } from "./logo.js";
 import { people, plural } from "./words.js";
 
-export function Conversation({ chat, side, onSide }) {
+export function Conversation({ chat, side, onSide, onAdd }) {
   const { room } = chat;
   return html`
     <main class="conversation" aria-label=${room ? room.titleFor(chat.me) : "No room"}>
       ${room ? html`<${Header} chat=${chat} room=${room} side=${side} onSide=${onSide} />` : null}
       <${Strip} chat=${chat} />
-      ${room ? html`<${Body} key=${room.name} chat=${chat} room=${room} />` : html`<${Empty} chat=${chat} />`}
+      ${room ? html`<${Body} key=${room.name} chat=${chat} room=${room} />` : html`<${Empty} chat=${chat} onAdd=${onAdd} />`}
     </main>
   `;
 }
 
 function Header({ chat, room, side, onSide }) {
   const online = (room.members ?? []).filter((member) => member.online).length;
+  const here = chat.link.state === "connected"; // or nobody knows who is online
+  const members = room.members === null ? " " : `${plural(room.members.length, "member")}${here ? `, ${online} online` : ""}`;
   const toggle = (pane) => onSide(side === pane ? null : pane);
   const leave = () => confirm(`Leave ${room.titleFor(chat.me)}?`) && chat.leave(room.name);
   return html`
@@ -27,7 +29,7 @@ function Header({ chat, room, side, onSide }) {
       <span class="phone-only"><${IconButton} icon="back" label="All rooms" onClick=${() => chat.leavePane()} /></span>
       <div class="room-head-words">
         <h1>${room.kind === "public" ? html`<span class="muted" aria-hidden="true"># </span>` : ""}${room.titleFor(chat.me)}</h1>
-        <p class="muted">${room.members === null ? " " : `${plural(room.members.length, "member")}, ${online} online`}</p>
+        <p class="muted">${members}</p>
       </div>
       <${IconButton} icon="search" label="Search in this room" aria-pressed=${side === "search-room"} onClick=${() => toggle("search-room")} />
       <${IconButton} icon="people" label="People" aria-pressed=${side === "people"} onClick=${() => toggle("people")} />
@@ -48,11 +50,11 @@ function Strip({ chat }) {
   const over = strip?.fades && Date.now() - strip.at > 8_000;
   if (strip === null || over) return html`<div class="strip" hidden></div>`;
   const left = strip.until === null ? 0 : Math.max(0, strip.until - Date.now());
-  const waiting = chat.link.state === "reconnecting" && left > 0;
+  const waiting = chat.link.state === "reconnecting" && left > 400; // a shorter one is not worth a figure
   const trying = !waiting && ["connecting", "reconnecting"].includes(chat.link.state);
   return html`
     <div class=${classes("strip", `strip-${strip.tone}`)} data-test="strip">
-      <span>${strip.text}${waiting ? ` in ${(left / 1_000).toFixed(1)} s` : trying ? " now…" : ""}</span>
+      <span>${strip.text}${waiting ? ` in ${Math.ceil(left / 1_000)} s` : trying ? " now…" : ""}</span>
       ${waiting && left > 1_500 && html`<button type="button" class="link" onClick=${() => chat.tide.retry()}>Now</button>`}
       ${chat.link.state === "refused" && html`<button type="button" class="link" onClick=${() => chat.tide.retry()}>Try again</button>`}
     </div>
@@ -88,11 +90,13 @@ function Typing({ room }) {
   `;
 }
 
-function Empty({ chat }) {
+function Empty({ chat, onAdd }) {
+  const known = chat.me !== undefined; // or nobody knows which rooms there are
   return html`
     <div class="nothing">
       <${Logo} />
-      <p>${chat.rooms.size > 0 ? "Choose a room." : "Join a room, or create the first one."}</p>
+      ${chat.rooms.size > 0 && html`<p>Choose a room, or</p>`}
+      ${known && html`<button type="button" class="primary" onClick=${onAdd}>Join or create a room</button>`}
     </div>
   `;
 }

@@ -39,9 +39,9 @@ export class Credentials {
     return this.#token.value;
   };
 
-  /** A token from the first node that answers. */
+  /** A token from the first node that answers; rejects with words for the page. */
   async #issue(url) {
-    let failure;
+    let failure = new Error("No node answers");
     for (const node of [url, ...this.urls.filter((other) => other !== url)]) {
       try {
         const response = await fetch(new URL("/dev/token", node), {
@@ -52,9 +52,9 @@ export class Credentials {
         });
         const answer = await response.json();
         if (response.ok) return { value: answer.token, expires_at: answer.expires_at };
-        failure = new Error(answer.error?.message ?? `the issuer answered ${response.status}`);
-      } catch (error) {
-        failure = error;
+        failure = new Error(`No token: ${answer.error?.message ?? `the issuer answered ${response.status}`}`);
+      } catch {
+        // nobody there, or not a node: the next one may be
       }
     }
     throw failure;

@@ -3,30 +3,42 @@
 import { span } from "./words.js";
 
 const KEPT = 40;
+const SILENT = ["lost", "timeout"]; // nobody was there; any other code is a node's answer
 
 export class Journal {
   /** The newest first: {at, text, tone: "good" | "calm" | "bad"}. */
   entries = [];
-  /** What the strip says now, or null. */
+  /** What the strip says now, or null: {at, text, tone, until, fades}. */
   strip = null;
   renewals = 0;
   #node = null; // the last one we were on
+  #on = false; // whether we are on it
   #cause = null; // why that ended
+  #told = null; // the cause that has its entry
+  #rounds = 0; // how often every node has been asked in vain
+  #codes = []; // what those said that were asked in this round
+
+  /** @param {(url: string) => string} nameOf what to call a node */
+  constructor(nameOf) {
+    this.nameOf = nameOf;
+  }
 
   /** @returns {string | null} what is worth saying aloud */
   take(status, now = Date.now()) {
     const said = this.#words(status);
     if (said === null) return null;
-    const entry = { at: now, ...said };
-    this.entries = [entry, ...this.entries].slice(0, KEPT);
-    this.strip = said.strip ? { ...entry, until: said.wait === undefined ? null : now + said.wait, fades: said.fades ?? false } : this.strip;
-    return said.strip ? said.text : null;
+    const { text, tone, strip, wait, fades = false, told = false } = said;
+    if (!told) this.entries = [{ at: now, text, tone }, ...this.entries].slice(0, KEPT);
+    if (strip === undefined) return null;
+    this.strip = strip && { at: now, text: strip, tone, until: wait === undefined ? null : now + wait, fades };
+    return told ? null : strip;
   }
 
+  /** `text` is for the list, unless it has been `told`; `strip` for the strip, where null clears it. */
   #words(status) {
     switch (status.state) {
       case "connected":
-        this.#node = status.node;
+        this.#connected(status);
         return { text: `On ${status.node}, token good for ${span(status.expires_at - status.server_time)}`, tone: "good" };
       case "caught-up":
         return this.#caughtUp(status);
@@ -34,17 +46,17 @@ export class Journal {
         this.renewals += 1;
         return { text: "Token renewed in place", tone: "good" };
       case "expired":
-        this.#cause = "The token ended";
+        this.#cause = this.#told = "The token ended";
         return { text: "The token ended, and the connection with it", tone: "calm" };
       case "draining":
-        this.#cause = `${this.#node} is shutting down`;
-        return { text: `${this.#node} is shutting down`, tone: "calm" };
+        this.#cause = this.#told = `${this.#node} is shutting down`;
+        return { text: this.#cause, tone: "calm" };
       case "reconnecting":
         return this.#reconnecting(status);
       case "sign-in":
-        return { text: status.open ? "The token cannot be renewed" : "Signed out: the token was not accepted", tone: "bad" };
+        return this.#signIn(status);
       case "refused":
-        return { text: `Refused: ${status.message}`, tone: "bad", strip: true };
+        return { text: `Refused: ${status.message}`, tone: "bad", strip: `Refused: ${status.message}` };
       case "reset":
         return { text: `The log of ${status.room} is another one: it starts over`, tone: "bad" };
       default:
@@ -52,20 +64,50 @@ export class Journal {
     }
   }
 
+  #connected({ node }) {
+    [this.#node, this.#on] = [node, true];
+    [this.#cause, this.#told, this.#rounds, this.#codes] = [null, null, 0, []];
+  }
+
   #caughtUp({ total, away }) {
-    this.#cause = null;
     if (away === null) {
       this.strip = null;
       return null;
     }
     const missed = total === 0 ? "nothing missed" : `${total.toLocaleString()} missed, caught up`;
-    return { text: `Back on ${this.#node} after ${span(away)}: ${missed}`, tone: "good", strip: true, fades: true };
+    const text = `Back on ${this.#node} after ${span(away)}: ${missed}`;
+    return { text, tone: "good", strip: text, fades: true };
   }
 
-  #reconnecting({ wait, url, code }) {
-    if (code === "moved") this.#cause ??= `Leaving ${this.#node}`;
-    else if (code === "server_busy") this.#cause = "The node is not ready";
-    else this.#cause ??= this.#node === null ? "No node answers" : `Lost ${this.#node}`;
-    return { text: `${this.#cause}. Trying ${new URL(url).host}`, tone: "calm", strip: true, wait };
+  #reconnecting(status) {
+    const { wait, url, code, rounds } = status;
+    if (code === "token_expired" && this.#cause === null) {
+      this.#cause = this.#told = "The token has ended"; // before it had a connection: a fresh one is asked for, and nothing is wrong
+      return { text: this.#cause, tone: "calm" };
+    }
+    const cause = this.#because(status);
+    const told = cause === this.#told;
+    this.#told = cause;
+    const what = rounds > 0 || code === "token_unavailable" ? "again" : this.nameOf(url);
+    return { text: cause, tone: "calm", strip: `${cause}. Trying ${what}`, wait, told };
+  }
+
+  #because({ code, message, rounds }) {
+    if (code === "token_unavailable") return message;
+    if (this.#on) this.#on = false; // this was the end of a connection, and no answer to a try
+    else this.#codes.push(code);
+    if (rounds > this.#rounds) {
+      this.#cause = this.#codes.every((one) => SILENT.includes(one)) ? "No node answers" : "No node is ready";
+      [this.#rounds, this.#codes] = [rounds, []];
+    } else if (code === "moved") this.#cause ??= `Leaving ${this.#node}`;
+    else if (code === "server_busy" && rounds === 0) this.#cause = "The node is not ready";
+    else this.#cause ??= this.#node === null ? "No answer" : `Lost ${this.#node}`;
+    return this.#cause;
+  }
+
+  #signIn({ open, code }) {
+    if (open) return { text: "The token cannot be renewed", tone: "bad" };
+    const text = code === "token_missing" ? "A fresh token is needed" : "Signed out: the token was not accepted";
+    return { text, tone: "bad", strip: null };
   }
 }

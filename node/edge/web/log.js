@@ -110,7 +110,7 @@ function lines(chat, room, active, onTask) {
   const on = {
     reply: (line) => onTask({ kind: "reply", line }),
     edit: (line) => onTask({ kind: "edit", line }),
-    remove: (line) => chat.remove(room, line.id),
+    remove: (line) => chat.remove(room, line),
     react: (line, emoji) => chat.react(room, line, emoji),
     quote: (line) => chat.jump(room.name, line.seq),
   };

@@ -9,7 +9,7 @@ import { dayOf, explain, fullTimeOf, plural, timeOf } from "./words.js";
 
 const TITLES = { people: "People", "search-room": "Search this room", search: "Search", link: "Connection" };
 
-export function Side({ chat, pane, peers, onClose, onSignOut }) {
+export function Side({ chat, pane, onClose, onSignOut }) {
   const panel = useRef();
   useLayoutEffect(() => (panel.current.querySelector("input") ?? panel.current.querySelector("button")).focus(), [pane]);
   const keys = (event) => event.key === "Escape" && onClose();
@@ -17,7 +17,7 @@ export function Side({ chat, pane, peers, onClose, onSignOut }) {
     people: () => chat.room && html`<${People} chat=${chat} room=${chat.room} />`,
     "search-room": () => html`<${Search} key=${chat.current} chat=${chat} room=${chat.room} onClose=${onClose} />`,
     search: () => html`<${Search} key="all" chat=${chat} onClose=${onClose} />`,
-    link: () => html`<${Link} chat=${chat} peers=${peers} onSignOut=${onSignOut} />`,
+    link: () => html`<${Link} chat=${chat} onSignOut=${onSignOut} />`,
   }[pane];
   return html`
     <aside class="side" ref=${panel} aria-label=${TITLES[pane]} onKeyDown=${keys}>
@@ -66,17 +66,18 @@ function Invite({ onInvite }) {
 function Person({ chat, room, member }) {
   const { user, role, online } = member;
   const me = user === chat.me;
+  const here = chat.link.state === "connected"; // or nobody knows who is online
   const mayKick = !me && room.kind !== "direct" && RANK[room.role] < 2 && RANK[room.role] < RANK[role];
   const mayRank = !me && room.kind !== "direct" && room.role === "owner";
   const kick = () => confirm(`Put ${user} out of this room?`) && chat.manage("room:kick", { room: room.name, user });
   const rank = (event) => chat.manage("room:role", { room: room.name, user, role: event.target.value });
   return html`
     <li class="person" data-user=${user}>
-      <${Avatar} name=${user} online=${online} />
+      <${Avatar} name=${user} online=${here && online} />
       <span class="room-words">
         <span class="room-title">${user}${me ? " (you)" : ""}</span>
         <span class="room-last">
-          ${online ? "online" : "away"}${mayRank && " ·"}
+          ${here ? (online ? "online" : "away") : "…"}${mayRank && " ·"}
           ${mayRank
             ? html`<select aria-label="Role of ${user}" value=${role} onChange=${rank}>
                 ${Object.keys(RANK).map((each) => html`<option value=${each}>${each}</option>`)}
@@ -130,7 +131,7 @@ function Search({ chat, room, onClose }) {
             <button type="button" class="result" onClick=${() => go(message)}>
               <span class="result-head">
                 <b>${message.from}</b>
-                <span class="muted">${room ? "" : `${message.room} · `}${dayOf(message.at)} ${timeOf(message.at)}</span>
+                <span class="muted">${room ? "" : `${chat.rooms.get(message.room)?.titleFor(chat.me) ?? message.room} · `}${dayOf(message.at)} ${timeOf(message.at)}</span>
               </span>
               <span class="result-text">${message.text}</span>
             </button>
@@ -143,7 +144,9 @@ function Search({ chat, room, onClose }) {
 
 // Connection
 
-function Link({ chat, peers, onSignOut }) {
+function Link({ chat, onSignOut }) {
+  const { nodes } = chat;
+  useEffect(() => nodes.ask(() => chat.changed()), []);
   const { state, node, session, expires_at } = chat.link;
   const here = state === "connected";
   const move = (event, url) => {
@@ -165,7 +168,7 @@ function Link({ chat, peers, onSignOut }) {
     </div>
     <h3>Nodes</h3>
     <ul class="plain nodes">
-      ${peers.map(
+      ${nodes.urls.map(
         (url) => html`
           <li key=${url}>
             <a
@@ -174,7 +177,7 @@ function Link({ chat, peers, onSignOut }) {
               aria-current=${here && chat.link.url === url ? "true" : undefined}
               title="Go on there; with Ctrl, in a tab of its own"
               onClick=${(event) => move(event, url)}
-              >${new URL(url).host}${here && chat.link.url === url ? html`<span class="muted">here</span>` : ""}</a
+              >${nodes.fullNameOf(url)}${here && chat.link.url === url ? html`<span class="muted">here</span>` : ""}</a
             >
           </li>
         `,

@@ -20,7 +20,8 @@ export function Sidebar({ chat, onAdd, onSearch, onLink }) {
         <${IconButton} icon="plus" label="Join or create a room" onClick=${onAdd} />
       </header>
       <div class="sidebar-rooms">
-        ${rooms.length === 0 &&
+        ${chat.me !== undefined &&
+        rooms.length === 0 &&
         chat.invitations.size === 0 &&
         html`<p class="empty">No rooms yet. <button type="button" class="link" onClick=${onAdd}>Join or create one</button>.</p>`}
         <${Invitations} chat=${chat} />

@@ -65,6 +65,13 @@ export function people(names, most = 2) {
   return `${names.slice(0, most).join(", ")} and ${names.length - most} more`;
 }
 
+/** Why another token is wanted, from the `sign-in` of the client. `refused`: the one before was turned away for good. */
+export function tokenWanted({ code, message, open }, refused) {
+  if (code !== "token_missing") return `This token was not accepted: ${message}.`;
+  if (open) return "This token ends soon. Paste a fresh one.";
+  return refused ? "This token is refused. Paste another one." : "This token has ended. Paste a fresh one.";
+}
+
 /** What went wrong, for people. */
 export function explain(error) {
   const known = {
