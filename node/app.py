@@ -35,7 +35,7 @@ from node.auth.verifier import Verifier
 from node.config import ConfigurationError, Settings
 from node.core.effects import Applied, Effect, Lost
 from node.core.errors import Refused
-from node.core.events import ControlEvent, Event, NodeStarted
+from node.core.events import ControlEvent, Event, NodeStarted, TokensRevoked, UserSuspended
 from node.edge.admin import Admin, AdminFace
 from node.edge.door import Door
 from node.edge.entry import Entry
@@ -191,6 +191,8 @@ class Node:
 
     def count(self, event: Event) -> None:
         """Count an applied event."""
+        if isinstance(event, TokensRevoked | UserSuspended):
+            self.metrics.revocations.inc()
         self.metrics.count_event(event.__struct_config__.tag, self._clock() - event.at)
 
     # Lifecycle

@@ -47,6 +47,12 @@ class Metrics:
             "tidegate_expiry_lateness_seconds", "Close of a session minus its exp", buckets=_LATENESS, registry=r
         )
         self.session_ends = Counter("tidegate_session_ends", "Sessions ended, by reason", ["reason"], registry=r)
+        self.revocations = Counter(
+            "tidegate_revocations", "Withdrawals of tokens and suspensions that reached this node", registry=r
+        )
+        self.revocation_seconds = Histogram(
+            "tidegate_revocation_seconds", "A withdrawal asked for to a session of this node closed", buckets=_FAST, registry=r
+        )
         self.resumes = Counter("tidegate_resumes", "Rooms resumed at a reconnect", ["outcome"], registry=r)
         self.replayed = Counter("tidegate_replayed_events", "Events sent again to those who missed them", registry=r)
         self.commands = Counter("tidegate_commands", "Commands answered", ["command", "outcome"], registry=r)

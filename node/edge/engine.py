@@ -7,7 +7,7 @@ import asyncio
 import base64
 import binascii
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
@@ -108,7 +108,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self.on_drained: Callable[[Connection], None] = lambda connection: None
         self._high, self._admit, self._judge = high_bytes, admit, judge
         self._heartbeats = Heartbeats(self.ping_interval, self.ping_timeout)
-        self._ended: OrderedDict[str, Refusal] = OrderedDict()
+        self._ended: OrderedDict[str, tuple[Refusal, list[str]]] = OrderedDict()  # and what was left to say
         self._left: OrderedDict[str, None] = OrderedDict()  # closed by the client, whose last poll may still be on its way
 
     def generate_id(self) -> str:
@@ -130,9 +130,9 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         """`websocket` or `polling`."""
         return str(self.sockets[sid].transport)
 
-    def remember(self, connection: Connection, refusal: Refusal) -> None:
-        """Answer later requests with this connection's sid by `refusal`."""
-        self._ended[connection.sid] = refusal
+    def remember(self, connection: Connection, refusal: Refusal, last_packets: Sequence[str] = ()) -> None:
+        """Answer later requests with this connection's sid by `refusal`; a poll that was not there in time gets `last_packets` first."""
+        self._ended[connection.sid] = refusal, list(last_packets) if connection.unpolled else []
         if len(self._ended) > self.REMEMBERED:
             self._ended.popitem(last=False)
 
@@ -191,8 +191,12 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         if last_poll and sid in self._left:
             del self._left[sid]
             return 200, list(_TEXT), NOOP.encode()
-        ended = self._ended.get(sid)
-        return _refused(ended) if ended else _error(400, "unknown_sid", "no such session on this node: start anew")
+        refusal, last_packets = self._ended.get(sid, (None, []))
+        if last_poll and last_packets:
+            answer = "\x1e".join(last_packets).encode()
+            last_packets.clear()
+            return 200, list(_TEXT), answer
+        return _refused(refusal) if refusal else _error(400, "unknown_sid", "no such session on this node: start anew")
 
     async def _open(self, environ: dict[str, Any], *, is_websocket: bool) -> Response | None:
         refusal = None
@@ -243,8 +247,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     async def _get(self, connection: Connection) -> Response:
         packets = await connection.poll(self.ping_interval + self.ping_timeout)
         if packets is None:
-            ended = self._ended.get(connection.sid)
-            return _refused(ended) if ended else _error(400, "session_over", "the session is over")
+            refusal, _ = self._ended.get(connection.sid, (None, []))
+            return _refused(refusal) if refusal else _error(400, "session_over", "the session is over")
         return 200, list(_TEXT), "\x1e".join(_for_polling(packet) for packet in packets).encode()
 
     async def _post(self, connection: Connection, environ: dict[str, Any]) -> Response:

@@ -138,12 +138,15 @@ class Gateway:
         session = self._sessions.get(session_id)
         if session is None:
             return
-        session.send("auth:revoked", {"code": effect.code})
-        session.connection.put(wire.encode_disconnect(session.namespace))
+        connection, namespace = session.connection, session.namespace
+        last_packets = (wire.encode_event(namespace, "auth:revoked", {"code": effect.code}), wire.encode_disconnect(namespace))
+        for packet in last_packets:
+            connection.put(packet)
         self._finish(session, effect.reason)
-        self._engine.remember(session.connection, Refusal(401, effect.code, "this session has been withdrawn"))
-        if not self._by_connection.get(session.connection):
-            session.connection.close(effect.reason)
+        if not self._by_connection.get(connection):
+            self._engine.remember(connection, Refusal(401, effect.code, "this session has been withdrawn"), last_packets)
+            connection.close(effect.reason)
+        self._metrics.revocation_seconds.observe(max(0, self._clock() - effect.asked_at) / 1000)
 
     async def drain(self, *, batch: int = 200, pause_s: float = 0.05) -> None:
         """Take no more handshakes; tell the sessions in batches and close their transports. Returns when all are closed."""

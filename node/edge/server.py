@@ -1,15 +1,20 @@
 """uvicorn as this node runs it: the only import of `uvicorn`.
 
-What differs from its defaults: no permessage-deflate and no WebSocket pings (Engine.IO has its own), no access log, no signal
-handlers (a drain comes before its exit), and the TCP transport of a WebSocket within reach, so that a deadline can close it.
+What differs from its defaults: the head and the body of an answer leave together, a WebSocket handshake passes a gate and is always
+answered, no permessage-deflate and no WebSocket pings (Engine.IO has its own), no access log, no signal handlers (a drain comes before
+its exit), and the TCP transport of a WebSocket within reach, so that a deadline can close it.
 """
 
+import asyncio
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
+
+os.environ.setdefault("WEBSOCKETS_MAX_LINE_LENGTH", "32768")  # read at import: a token of the allowed size fits into a header
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -19,24 +24,63 @@ SHUTDOWN_S = 2.0  # what requests in flight may take once the drain is over
 BACKLOG = 4_096  # a crowd that comes back together: connections wait here rather than be refused
 
 
+_HEADERS_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 Gate = Callable[[bytes], bytes | None]
 """From a WebSocket handshake's URL (path and query) to the whole HTTP answer that refuses it, or None: it may go on."""
 
 
+class Together:
+    """A TCP transport that sends what is written in one step of the event loop as one piece."""
+
+    def __init__(self, tcp: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self.tcp, self._loop = tcp, loop
+        self._held: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.tcp, name)
+
+    def write(self, data: bytes) -> None:
+        """See `asyncio.Transport`; leaves at the end of this step."""
+        if not self._held:
+            self._loop.call_soon(self.flush)
+        self._held.append(data)
+
+    def flush(self) -> None:
+        """Send what has been written so far."""
+        if self._held:
+            self.tcp.write(b"".join(self._held))
+            self._held.clear()
+
+    def close(self) -> None:
+        """See `asyncio.Transport`."""
+        self.flush()
+        self.tcp.close()
+
+
 class HttpProtocol(HttpToolsProtocol):
-    """Asks the gate before a WebSocket handshake costs anything: to turn a crowd away must not delay those who are in."""
+    """Sends the head and the body of an answer together, and asks the gate before a WebSocket handshake costs anything.
+
+    python-engineio 4.15 drops a refused polling connection behind the answer's head, and then fails to read a body that has not come
+    yet: its attempts to come back end there. And to turn a crowd away must not delay those who are in.
+    """
 
     def __init__(self, gate: Gate, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._gate = gate
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(Together(transport, self.loop))  # type: ignore[arg-type]
+
     def handle_websocket_upgrade(self) -> None:
         refusal = self._gate(self.url)
-        if refusal is None:
-            super().handle_websocket_upgrade()
-        else:
+        if refusal is not None:
             self.transport.write(refusal)
             self.transport.close()
+            return
+        together: Together = self.transport  # type: ignore[assignment]
+        together.flush()
+        self.transport = together.tcp
+        super().handle_websocket_upgrade()
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -49,6 +93,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.scope["tidegate.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
         self.scope["tidegate.gated"] = True  # type: ignore[typeddict-unknown-key]
         await super().run_asgi()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.transport.is_closing():  # or it would wait for ever, unanswered
+            self.transport.write(_HEADERS_TOO_LARGE)
+            self.transport.close()
 
     async def send(self, message: Any) -> None:
         await super().send(message)

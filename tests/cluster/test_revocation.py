@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.client import Client, ConnectRefused, chat_client, engine_url, error, ok, raw_client
 from tests.support.held import log_held
-from tests.support.http import bearer, failure
+from tests.support.http import bearer, failure, metric
 from tests.support.nodes import Cluster
 from tests.support.tokens import token
 from tests.support.wait import wait_until
@@ -268,3 +268,19 @@ async def test_a_poll_of_the_withdrawn_is_401(cluster: Cluster) -> None:
             answer = await http.get(url)
         failure(answer, 401, "token_revoked")
         failure(await http.post(url, content='420["room:list",{}]'), 401, "token_revoked")
+
+
+async def test_who_was_not_polling_is_told_by_his_next_poll(cluster: Cluster) -> None:
+    """`auth:revoked` and the DISCONNECT, which a stock client takes for final, wait for one poll; then it is 401."""
+    async with httpx.AsyncClient() as http:
+        url = engine_url(cluster[2].url, "polling")
+        url += "&sid=" + json.loads((await http.get(url)).text[1:])["sid"]
+        await http.post(url, content="40" + json.dumps({"token": token("idler")}))
+        assert "welcome" in (await http.get(url)).text
+        ended = metric(cluster[2].url, "tidegate_session_ends_total", 'reason="revoked"')
+        assert (await revoke(cluster[0].url, user="idler")).status_code == 200
+        await wait_until(lambda: metric(cluster[2].url, "tidegate_session_ends_total", 'reason="revoked"') > ended, 5, "it ends")
+        told = await http.get(url)
+        assert (told.status_code, told.text) == (200, '42["auth:revoked",{"code":"token_revoked"}]\x1e41')
+        failure(await http.get(url), 401, "token_revoked")
+        failure(await http.post(url, content="1"), 401, "token_revoked")

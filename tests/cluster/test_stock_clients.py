@@ -20,9 +20,6 @@ from tests.support.wait import wait_until
 pytestmark = [pytest.mark.anyio, pytest.mark.nodejs]
 
 TALKER = "js-websocket-talker"
-#: Those that come back after any 503. python-engineio drops a polling connection behind the head of a refusal, and then fails to
-#: read its body: unless that has come already, its attempts end with a RuntimeError of aiohttp.
-PATIENT = [guest for guest in GUESTS if guest not in ("py-polling", "py-both")]
 WAY_MS = 100  # what the way to a client may add, on a machine that is busy with other tests
 
 
@@ -92,13 +89,13 @@ async def test_they_come_back_to_a_node_that_drained(cluster: Cluster) -> None:
         leaving.terminate()
         await asyncio.to_thread(leaving.wait_ended)
         await asyncio.to_thread(cluster.start, [leaving])
-        await stock.welcomed(PATIENT, 2)
+        await stock.welcomed(GUESTS, 2)
 
     async with stock_clients() as stock:
-        joined = await gather(stock, cluster, room, PATIENT, 600)
+        joined = await gather(stock, cluster, room, GUESTS, 600)
         said = await talk_during(stock, room, asyncio.ensure_future(restart()))
-        await nothing_missed(stock, room, PATIENT, joined, said)
-        for guest in PATIENT:
+        await nothing_missed(stock, room, GUESTS, joined, said)
+        for guest in GUESTS:
             assert [welcome["resumed"] for welcome in stock.welcomes(guest)] == [False, True]
             assert len(stock.of(guest, "disconnect")) == 1
             told = len(stock.of(guest, "told", event="draining"))
@@ -107,7 +104,7 @@ async def test_they_come_back_to_a_node_that_drained(cluster: Cluster) -> None:
 
 async def test_they_come_in_after_a_503(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Turned away by a node that is full, they try by themselves until there is room, and then chat."""
-    full = len(PATIENT)
+    full = len(GUESTS)
     with Cluster(tmp_path_factory.mktemp("full"), {"max_sessions": str(full)}, count=1) as cluster:
         url = cluster[0].url
         async with stock_clients() as stock:
@@ -115,18 +112,18 @@ async def test_they_come_in_after_a_503(tmp_path_factory: pytest.TempPathFactory
                 for _ in range(full):
                     holder = await held.enter_async_context(raw_client(url))
                     await holder.join_namespace({"token": token("holder")})
-                for guest in PATIENT:
+                for guest in GUESTS:
                     await stock.open(guest, url, lives(guest, 600), wait=False)
 
                 def refused() -> bool:
-                    return metric(url, "tidegate_handshakes_total", 'outcome="busy"') >= 2 * len(PATIENT)
+                    return metric(url, "tidegate_handshakes_total", 'outcome="busy"') >= 2 * len(GUESTS)
 
                 await wait_until(refused, BACK_S, "they are turned away")
-                for guest in PATIENT:
+                for guest in GUESTS:
                     await wait_until(lambda guest=guest: stock.of(guest, "connect_error"), BACK_S, f"{guest} hears of it")  # type: ignore[misc]
-                assert all(stock.of(guest, "connect") == [] for guest in PATIENT)
-            await stock.welcomed(PATIENT, 1)
-            for guest in PATIENT:
+                assert all(stock.of(guest, "connect") == [] for guest in GUESTS)
+            await stock.welcomed(GUESTS, 1)
+            for guest in GUESTS:
                 ok(await stock.ask(guest, "room:list", {}))
 
 

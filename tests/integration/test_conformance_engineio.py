@@ -318,6 +318,20 @@ async def test_upgrade_that_never_comes_is_given_up(node: NodeProcess, polling: 
     assert (await polling.get()).status_code == 400
 
 
+@pytest.mark.parametrize(("size", "status"), [(20_000, 101), (40_000, 431)])
+async def test_headers_of_a_websocket_handshake(node: NodeProcess, size: int, status: int) -> None:
+    """A line that is longer than any token may be is answered and ends the connection; one that a token needs is taken."""
+    reader, writer = await asyncio.open_connection(*node.address)
+    writer.write(
+        b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nX-Long: " + b"x" * size + b"\r\n\r\n"
+    )
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 %d " % status)
+    writer.close()
+    await writer.wait_closed()
+
+
 # Frames
 
 
