@@ -407,7 +407,7 @@ export class Chat {
 }
 
 /** A message as commands name it: with its `seq`, since another author's may have the same `id`. */
-const named = (room, line) => ({ room: room.name, id: line.id });
+const named = (room, line) => ({ room: room.name, id: line.id, of: line.seq });
 
 /** Whether there is room for one pane only. */
 export const narrow = () => matchMedia("(max-width: 760px)").matches;
