@@ -12,6 +12,7 @@ disable_created_metrics()
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _VERIFY = (0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.1)
 _LATENESS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 5)
+_GAP = (0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800)
 _LIFE = (1, 5, 15, 30, 60, 300, 900, 3600, 14400, 86400)
 _AHEAD = (("5s", 5), ("15s", 15), ("30s", 30), ("60s", 60), ("5m", 300), ("15m", 900), ("1h", 3600))
 
@@ -52,6 +53,9 @@ class Metrics:
         )
         self.revocation_seconds = Histogram(
             "tidegate_revocation_seconds", "A withdrawal asked for to a session of this node closed", buckets=_FAST, registry=r
+        )
+        self.reconnect_gap = Histogram(
+            "tidegate_reconnect_gap_seconds", "End of a session to the one that resumes it", ["cause"], buckets=_GAP, registry=r
         )
         self.resumes = Counter("tidegate_resumes", "Rooms resumed at a reconnect", ["outcome"], registry=r)
         self.replayed = Counter("tidegate_replayed_events", "Events sent again to those who missed them", registry=r)

@@ -72,7 +72,9 @@ def _only_one(data: Path) -> Iterator[None]:
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise _Refused(f"another `tidegate up` runs in {data}; nothing was started. A second one: --data DIR --port N") from None
+            raise _Refused(
+                f"another `tidegate up` runs in {data}; nothing was started. A second one: --data DIR --port N"
+            ) from None
         yield
 
 

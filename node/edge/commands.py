@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from node.core import view
 from node.core.commands import NAMES, Command, Query, Typing
 from node.core.effects import Applied
 from node.core.errors import Refused
@@ -47,8 +48,8 @@ class Chat(Protocol):
         """The rooms of `welcome`."""
         ...
 
-    def known_session(self, session: str, user: str) -> bool:
-        """Whether this session was the user's."""
+    def session_of(self, session: str, user: str) -> view.Session | None:
+        """The session, where it was the user's."""
         ...
 
     def record(self, event: ControlEvent) -> None:

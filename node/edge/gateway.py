@@ -26,7 +26,7 @@ from node.edge.fanout import Fanout
 from node.edge.handshake import SCOPES, Accepted, Judge, count_handshake
 from node.edge.quota import Quota
 from node.edge.session import ADMIN, CHAT, Session
-from node.edge.two_step import AUTHENTICATE, LATE, TwoStep, unauthorized
+from node.edge.two_step import TwoStep
 from node.metrics import Metrics
 
 ENGINE_PATH = "/socket.io/"
@@ -94,7 +94,7 @@ class Gateway:
         self._sessions: dict[str, Session] = {}
         self._by_connection: dict[Connection, dict[str, Session]] = {}
         self._assembly = Assembly(payload_bytes)
-        self._two_step = TwoStep(two_step_s, self._never_authenticated)
+        self._two_step = TwoStep(two_step_s, judge=judge, metrics=metrics, accept=self._accept, turned_away=self._turned_away)
         self.server = SocketServer(
             name=node,
             high_bytes=outbox_bytes,
@@ -235,7 +235,7 @@ class Gateway:
         if session is None:
             if not self._two_step.waits(connection, packet.namespace):
                 raise MalformedPacket("a packet for a namespace that is not connected")
-            await self._authenticate(connection, packet)
+            await self._two_step.take(connection, packet)
         elif packet.type is wire.Type.DISCONNECT:
             self._leave(session)
         elif packet.type in (wire.Type.EVENT, wire.Type.BINARY_EVENT):
@@ -270,43 +270,9 @@ class Gateway:
             await self._accept(connection, namespace, verdict, sid=sid, greeting=wire.encode_connect(namespace, sid))
         self._metrics.handshake_seconds.labels(outcome).observe(asyncio.get_running_loop().time() - began)
 
-    async def _authenticate(self, connection: Connection, packet: wire.Packet) -> None:
-        """A packet of a socket that has connected bare: its token, or what has to wait for that."""
-        namespace = packet.namespace
-        if packet.type is wire.Type.DISCONNECT:
-            self._turn_away(connection, namespace)
-            return
-        if packet.type not in (wire.Type.EVENT, wire.Type.BINARY_EVENT):
-            return
-        name, *arguments = packet.data
-        if name != AUTHENTICATE:
-            if packet.id is not None:
-                error = {"code": "token_missing", "message": f"send {AUTHENTICATE} first"}
-                connection.put(wire.encode_ack(namespace, packet.id, {"ok": False, "error": error}))
-            return
-        verdict = await self._judge.connect(namespace, arguments[0] if arguments else None, connection.environ)
-        count_handshake(self._metrics, namespace, connection.transport, verdict)
-        if isinstance(verdict, Denied):
-            connection.put(wire.encode_event(namespace, "unauthorized", unauthorized(verdict)))
-            connection.put(wire.encode_disconnect(namespace))
-            self._turn_away(connection, namespace)
-            return
-        sid = self._two_step.end(connection, namespace)
-        if sid is not None:  # or its time was over while the token's key was fetched
-            told = {"user": verdict.principal.user, "expires_at": verdict.principal.expires_at}
-            greeting = wire.encode_event(namespace, "authenticated", told)
-            await self._accept(connection, namespace, verdict, sid=sid, greeting=greeting)
-
-    def _never_authenticated(self, connection: Connection, namespace: str) -> None:
-        count_handshake(self._metrics, namespace, connection.transport, LATE)
-        connection.put(wire.encode_event(namespace, "unauthorized", unauthorized(LATE)))
-        self._turn_away(connection, namespace)
-
-    def _turn_away(self, connection: Connection, namespace: str) -> None:
-        """A bare socket has no more chance; its connection is closed unless it serves another namespace."""
-        sid = self._two_step.end(connection, namespace)
-        if sid is not None:
-            self.server.manager.basic_disconnect(sid, namespace)
+    def _turned_away(self, connection: Connection, namespace: str, sid: str) -> None:
+        """A socket that had connected bare has no more chance; its connection is closed unless it serves another namespace."""
+        self.server.manager.basic_disconnect(sid, namespace)
         if not self._by_connection.get(connection) and not self._two_step.waits(connection):
             connection.close("timeout")
 
@@ -331,7 +297,10 @@ class Gateway:
         self._set_deadlines(session, now)
         self._metrics.token_ttl_seconds.observe((principal.expires_at - now) / 1000)
         resumes = verdict.resume.session if verdict.resume else ""
-        resumed = bool(resumes) and self._chat.known_session(resumes, principal.user)
+        before = self._chat.session_of(resumes, principal.user) if resumes else None
+        resumed = before is not None
+        if before is not None and before.closed_at is not None and before.reason is not None:
+            self._metrics.reconnect_gap.labels(before.reason).observe(max(0, now - before.closed_at) / 1000)
         self._chat.record(
             SessionOpened(
                 id=self._chat.new_id(),

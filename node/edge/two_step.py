@@ -1,21 +1,50 @@
 """Sockets that have connected without a token and have to send `authenticate` in time: the way of socketio-jwt's clients."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 from node.auth.denied import Denied
+from node.edge import wire
 from node.edge.connection import Connection
+from node.edge.handshake import Accepted, Judge, count_handshake
+from node.metrics import Metrics
 
 AUTHENTICATE = "authenticate"
 LATE = Denied("authentication_timeout", "no token was sent in time")
 
 
-class TwoStep:
-    """Who has to authenticate, by connection and namespace, and until when; `late` is called for who did not."""
+RETRY = (
+    "authentication_timeout",
+    "keys_unavailable",
+)  # a stock client comes back after a transport's end, not after a DISCONNECT
 
-    def __init__(self, limit_s: float, late: Callable[[Connection, str], None]) -> None:
-        self._limit_s, self._late = limit_s, late
+
+class Accept(Protocol):
+    """Begins a session on a judged handshake."""
+
+    def __call__(
+        self, connection: Connection, namespace: str, verdict: Accepted, *, sid: str, greeting: str
+    ) -> Awaitable[None]: ...
+
+
+class TwoStep:
+    """Who has to authenticate, by connection and namespace, and until when.
+
+    `accept` is called for who did, `turned_away(connection, namespace, sid)` for who did not, was refused or has left.
+    """
+
+    def __init__(
+        self,
+        limit_s: float,
+        *,
+        judge: Judge,
+        metrics: Metrics,
+        accept: Accept,
+        turned_away: Callable[[Connection, str, str], None],
+    ) -> None:
+        self._limit_s, self._judge, self._metrics = limit_s, judge, metrics
+        self._accept, self._turned_away = accept, turned_away
         self._waiting: dict[Connection, dict[str, tuple[str, asyncio.TimerHandle]]] = {}
 
     @property
@@ -25,7 +54,7 @@ class TwoStep:
 
     def begin(self, connection: Connection, namespace: str, sid: str) -> None:
         """A socket has connected bare under this Socket.IO id."""
-        timer = asyncio.get_running_loop().call_later(self._limit_s, self._late, connection, namespace)
+        timer = asyncio.get_running_loop().call_later(self._limit_s, self._refuse, connection, namespace, LATE)
         self._waiting.setdefault(connection, {})[namespace] = (sid, timer)
 
     def waits(self, connection: Connection, namespace: str | None = None) -> bool:
@@ -33,7 +62,45 @@ class TwoStep:
         waiting = self._waiting.get(connection, {})
         return bool(waiting) if namespace is None else namespace in waiting
 
-    def end(self, connection: Connection, namespace: str) -> str | None:
+    async def take(self, connection: Connection, packet: wire.Packet) -> None:
+        """A packet of a socket that waits: its token, or what has to wait for that."""
+        namespace = packet.namespace
+        if packet.type is wire.Type.DISCONNECT:
+            self._turn_away(connection, namespace)
+            return
+        if packet.type not in (wire.Type.EVENT, wire.Type.BINARY_EVENT):
+            return
+        name, *arguments = packet.data
+        if name != AUTHENTICATE:
+            first = Denied("token_missing", f"send {AUTHENTICATE} first")
+            _answer(connection, packet, {"ok": False, "error": {"message": first.message, **wire.denial_data(first)}})
+            return
+        verdict = await self._judge.connect(namespace, arguments[0] if arguments else None, connection.environ)
+        if isinstance(verdict, Denied):
+            _answer(connection, packet, {"ok": False, "error": {"message": verdict.message, **wire.denial_data(verdict)}})
+            self._refuse(connection, namespace, verdict)
+            return
+        sid = self._end(connection, namespace)
+        if sid is not None:  # or its time was over while the token's key was fetched
+            count_handshake(self._metrics, namespace, connection.transport, verdict)
+            told = {"user": verdict.principal.user, "expires_at": verdict.principal.expires_at}
+            _answer(connection, packet, {"ok": True, **told})
+            greeting = wire.encode_event(namespace, "authenticated", told)
+            await self._accept(connection, namespace, verdict, sid=sid, greeting=greeting)
+
+    def _refuse(self, connection: Connection, namespace: str, denied: Denied) -> None:
+        count_handshake(self._metrics, namespace, connection.transport, denied)
+        connection.put(wire.encode_event(namespace, "unauthorized", unauthorized(denied)))
+        if denied.code not in RETRY:
+            connection.put(wire.encode_disconnect(namespace))
+        self._turn_away(connection, namespace)
+
+    def _turn_away(self, connection: Connection, namespace: str) -> None:
+        sid = self._end(connection, namespace)
+        if sid is not None:
+            self._turned_away(connection, namespace, sid)
+
+    def _end(self, connection: Connection, namespace: str) -> str | None:
         """It is decided, one way or the other: the socket's Socket.IO id, or None where nobody waits any more."""
         waiting = self._waiting.get(connection, {})
         sid, timer = waiting.pop(namespace, (None, None))
@@ -49,6 +116,11 @@ class TwoStep:
         for _, timer in waiting.values():
             timer.cancel()
         return {namespace: sid for namespace, (sid, _) in waiting.items()}
+
+
+def _answer(connection: Connection, packet: wire.Packet, answer: dict[str, Any]) -> None:
+    if packet.id is not None:
+        connection.put(wire.encode_ack(packet.namespace, packet.id, answer))
 
 
 def unauthorized(denied: Denied) -> dict[str, Any]:

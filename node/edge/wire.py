@@ -3,6 +3,7 @@
 Strict where the protocol's reference suite is: whatever is not a packet raises `Malformed`, and ends the connection.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from enum import IntEnum
@@ -46,6 +47,8 @@ class Packet(msgspec.Struct, kw_only=True):
 
 _HEAD = re.compile(r"([0-6])(?:([0-9]{1,3})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]{1,15})?(.*)\Z", re.DOTALL)
 _MOST_ATTACHMENTS = 16  # no command takes any; a bound on what one packet can make us hold
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+NO_TEXT = object()
 _json = msgspec.json.Decoder()
 _encode = msgspec.json.encode
 
@@ -79,10 +82,28 @@ def _payload(text: str) -> Any:
     try:
         data = _json.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-        raise Malformed("the payload is not JSON") from None
+        data = _half_a_character(text)
     if data is None:
         raise Malformed("no packet has the payload null")
     return data
+
+
+def _half_a_character(text: str) -> Any:
+    """An event of which a string holds half of a surrogate pair, as JavaScript writes a cut emoji: JSON, but no text. Raises `Malformed`.
+
+    Its arguments are `NO_TEXT`, which no command takes: it is answered rather than the end of its connection.
+    """
+    try:
+        data = json.loads(text, parse_constant=_not_json) if _SURROGATE.search(text) else None
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, list) or not data or not isinstance(data[0], str):
+        raise Malformed("the payload is not JSON")
+    return [data[0] if data[0].isprintable() else "", NO_TEXT]
+
+
+def _not_json(constant: str) -> Any:
+    raise ValueError(constant)
 
 
 def _check_shape(packet: Packet) -> None:
@@ -167,10 +188,13 @@ def decode_arguments(name: Any, arguments: list[Any], names: Mapping[str, type[_
     if kind is None:
         shown = name if isinstance(name, str) and len(name) <= _LONGEST_SHOWN else "this"
         return Refused("bad_request", f"no such command: {shown}")
+    if arguments and arguments[0] is NO_TEXT:
+        return Refused("bad_request", "half of a surrogate pair is no text")
     if len(arguments) != 1 or not isinstance(arguments[0], dict):
         return Refused("bad_request", "a command takes one object")
+    given = {field: value for field, value in arguments[0].items() if value is not None}  # null counts as left out
     try:
-        return msgspec.convert(arguments[0], kind)
+        return msgspec.convert(given, kind)
     except msgspec.ValidationError as error:
         return _invalid(str(error))
     except (RecursionError, UnicodeEncodeError):

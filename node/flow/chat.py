@@ -9,6 +9,7 @@ from node.core.effects import Applied
 from node.core.errors import Refused
 from node.core.events import ControlEvent
 from node.core.identity import Principal
+from node.core.view import Session
 from node.flow.committer import Committer
 from node.flow.presence import Presence
 from node.flow.queries import Queries
@@ -48,10 +49,10 @@ class ChatFlow:
         """The rooms of `welcome`."""
         return self._queries.welcome_rooms(user)
 
-    def known_session(self, session: str, user: str) -> bool:
-        """Whether this session was the user's."""
+    def session_of(self, session: str, user: str) -> Session | None:
+        """The session, where it was the user's."""
         found = self._store.session(session)
-        return found is not None and found.user == user
+        return found if found is not None and found.user == user else None
 
     def record(self, event: ControlEvent) -> None:
         """Put the life of a session into the log, without waiting."""
