@@ -16,11 +16,17 @@ from node.config_values import Taken, whole
 _MOST_TTL_S = 10 * 365 * 86_400
 
 
+#: Claims that are said otherwise, and how: a `--claim` that overrode one would sign something else than the command line says.
+_SAID_BY = {"sub": "USER", "exp": "--ttl", "iat": "the clock"}
+
+
 def _claim(text: str) -> tuple[str, Any]:
     """`k=v`; the value as JSON where it is, else as it stands. What it got is not quoted: a claim may be private."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ValueError("one without a name or without =")
+    if name in _SAID_BY:
+        raise ValueError(f"{name}, which {_SAID_BY[name]} says")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -54,6 +60,8 @@ def token(
     The key is TIDEGATE_JWT_SECRET (the first, where there are several), or where none is configured the one
     that `tidegate up` has made in its data folder. Only the token goes to stdout.
     """
+    if scope is not None and "scope" in dict(claim):
+        raise ConfigurationError(["--claim: takes k=v, got scope, which --scope says"])
     kid, secret = _signing_key(settings)
     algorithm = min(settings.algorithms & HMAC_ALGORITHMS, default=None) if settings.jwt_algorithms else "HS256"
     if algorithm is None:

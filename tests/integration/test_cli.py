@@ -197,3 +197,20 @@ def test_claims_may_be_json(tmp_path: Path) -> None:
     done = tidegate("token", "alice", "--claim", 'roles=["a","b"]', "--claim", "note=a=b", folder=tmp_path, jwt_secret=SECRET)
     claims = jwt.decode(done.stdout.strip(), SECRET, algorithms=["HS256"])
     assert json.dumps([claims["roles"], claims["note"]]) == '[["a", "b"], "a=b"]'
+
+
+def test_a_claim_does_not_override_an_argument(tmp_path: Path) -> None:
+    """Whose token it is, and until when, is said in one place: a claim that says otherwise is refused; `scope` may be either."""
+    claims = ("--claim", "sub=eve", "--claim", "exp=9", "--claim", "iat=9")
+    done = tidegate("token", "ann", *claims, folder=tmp_path, jwt_secret=SECRET)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "--claim: takes k=v, got sub, which USER says",
+        "--claim: takes k=v, got exp, which --ttl says",
+        "--claim: takes k=v, got iat, which the clock says",
+    ]
+    twice = tidegate("token", "ann", "--scope", "chat", "--claim", "scope=admin", folder=tmp_path, jwt_secret=SECRET)
+    assert (twice.returncode, twice.stdout, twice.stderr) == (2, "", "--claim: takes k=v, got scope, which --scope says\n")
+    once = tidegate("token", "ann", "--claim", "scope=chat admin", "--claim", "jti=j", folder=tmp_path, jwt_secret=SECRET)
+    found = jwt.decode(once.stdout.strip(), SECRET, algorithms=["HS256"])
+    assert (found["sub"], found["scope"], found["jti"]) == ("ann", "chat admin", "j")
