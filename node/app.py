@@ -9,6 +9,7 @@ import fcntl
 import gc
 import os
 import random
+import resource
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -58,6 +59,7 @@ from node.metrics import Metrics
 from node.status import Status
 
 VERSION = version("tidegate")
+OTHER_CONNECTIONS = 2_048  # TCP connections beside the sessions: handshakes, the API, scrapers
 RESUMABLE_MS = 600_000  # how long after its end a session still counts as one that is coming back
 RECORD_S = 2.0  # what the last closes of sessions may take to reach the log at the end
 GC_THRESHOLD = (
@@ -79,6 +81,10 @@ async def serve(settings: Settings, *, announce: Callable[[str], None] = print) 
     Raises `ConfigurationError`, `OSError` (the port), `LogUnavailable` or `LogDiverged` when it cannot start.
     """
     check_supported(settings)
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(
+        resource.RLIMIT_NOFILE, (most_files, most_files)
+    )  # each socket is one; the usual 1,024 are for old programs
     gc.set_threshold(*GC_THRESHOLD)
     with contextlib.closing(bind(settings.host, settings.port)) as listener:
         async with AsyncExitStack() as stack:
@@ -148,7 +154,13 @@ class Node:
         self.metrics.watch(self.status.gauges)
         if isinstance(self._keys, IssuerKeys):
             self.metrics.watch(self._keys.gauges)
-        self._server: Server = make_server(self._asgi(), self.gateway.gate, payload_bytes=settings.limits.payload_bytes)
+        self._server: Server = make_server(
+            self._asgi(),
+            self.gateway.gate,
+            payload_bytes=settings.limits.payload_bytes,
+            most_connections=settings.max_sessions + OTHER_CONNECTIONS,
+            request_s=4 * settings.connect_timeout_seconds,
+        )
 
     async def run(self, listener: Any) -> None:
         """Serve until a signal has drained it; a part that fails ends it with its error."""

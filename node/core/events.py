@@ -121,12 +121,16 @@ class SessionClosed(_Event, frozen=True, kw_only=True, tag="session_closed"):
 
 
 class TokensRevoked(_Event, frozen=True, kw_only=True, tag="tokens_revoked"):
-    """Withdrawn by `by`: exactly one of `user` (tokens issued before `before`), `jti` or `session`."""
+    """Withdrawn by `by`: exactly one of `user` (tokens issued before `before`), `jti` or `session`.
+
+    `until` is when no token that it touches can be valid any more, as far as who appended it knew; None: never.
+    """
 
     before: Int
     user: str | None = None
     jti: str | None = None
     session: str | None = None
+    until: Int | None = None
 
 
 class UserSuspended(_Event, frozen=True, kw_only=True, tag="user_suspended"):

@@ -85,6 +85,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     lineage: tuple[Token, ...]  # its tokens that had not ended when the present one came, and that, oldest first
     renewals: int = 0
     resumes: str | None = None
+    root: str  # the first session of its chain, as far as was known when it was opened (see `root_of`): itself where it resumes none
+    revoked: bool = False  # of a root: its whole chain has been withdrawn
     closed_at: int | None = None
     reason: EndReason | None = None
 
@@ -96,20 +98,70 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Withdrawals(msgspec.Struct, frozen=True, kw_only=True):
-    """What has been withdrawn from one user."""
+def holds(until: int | None, now: int) -> bool:
+    """Whether what ends at `until` (None: never) holds at `now`."""
+    return until is None or now < until
 
-    before: int = 0  # tokens issued before this moment (or without `iat`) are not accepted; 0: nothing was withdrawn
+
+class Revoked(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens issued before `before` (or without `iat`) are not accepted; forgotten from `until` on (None: never)."""
+
+    before: int
+    until: int | None = None
+
+    def covers(self, other: "Revoked") -> bool:
+        """Whether the other says nothing that this one does not say, at any time."""
+        return self.before >= other.before and (self.until is None or (other.until is not None and self.until >= other.until))
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """A withdrawn `jti`, or session that was not known: forgotten from `until` on (None: never)."""
+
+    at: int  # of the last withdrawal
+    until: int | None = None
+
+    def again(self, other: "Mark | None") -> "Mark":
+        """The mark of one that bore `other` before."""
+        if other is None or self.until is None:
+            return self
+        return Mark(at=self.at, until=None if other.until is None else max(self.until, other.until))
+
+
+class Withdrawals(msgspec.Struct, frozen=True, kw_only=True):
+    """What has been withdrawn from one user.
+
+    What its `until` has passed has no say any more, and may have been forgotten: `left` is what remains. Forgetting at any times and
+    withdrawing anew leave the same as never forgetting and `left` at the end.
+    """
+
+    revoked: tuple[Revoked, ...] = ()  # none covers another
     suspended: bool = False
     suspended_until: int | None = None  # with `suspended`: None is for ever
 
     def code(self, issued_at: int | None, now: int) -> Literal["user_suspended", "token_revoked"] | None:
         """Why a token of the user, issued at `issued_at`, is not accepted at `now`; None where nothing withdraws it."""
-        if self.suspended and (self.suspended_until is None or now < self.suspended_until):
+        if self.suspended and holds(self.suspended_until, now):
             return "user_suspended"
-        if self.before and (issued_at is None or issued_at < self.before):
-            return "token_revoked"
-        return None
+        touched = (one for one in self.revoked if issued_at is None or issued_at < one.before)
+        return "token_revoked" if any(holds(one.until, now) for one in touched) else None
+
+    def with_revoked(self, new: Revoked) -> "Withdrawals":
+        """These and one more."""
+        if any(one.covers(new) for one in self.revoked):
+            return self
+        kept = (one for one in self.revoked if not new.covers(one))
+        revoked = sorted((*kept, new), key=lambda one: one.before)
+        return msgspec.structs.replace(self, revoked=tuple(revoked))
+
+    def left(self, now: int) -> "Withdrawals | None":
+        """What still holds at `now`; None where nothing does."""
+        revoked = tuple(one for one in self.revoked if holds(one.until, now))
+        suspended = self.suspended and holds(self.suspended_until, now)
+        if not revoked and not suspended:
+            return None
+        return Withdrawals(
+            revoked=revoked, suspended=suspended, suspended_until=self.suspended_until if suspended else None
+        )
 
 
 class View(Protocol):
@@ -150,8 +202,11 @@ class View(Protocol):
 
     def open_sessions_of(self, user: str) -> Iterable[Session]: ...
     def withdrawals(self, user: str) -> Withdrawals | None: ...
-    def revoked_jti(self, jti: str) -> bool: ...
-    def revoked_session(self, session: str) -> bool: ...
+    def revoked_jti(self, jti: str) -> Mark | None: ...
+    def revoked_session(self, session: str) -> Mark | None:
+        """The mark of one that was withdrawn before it was known; see `session_revoked`."""
+        ...
+
 
     def put_room(self, room: Room) -> None: ...
     def put_member(self, room: str, member: Member) -> None: ...
@@ -160,5 +215,31 @@ class View(Protocol):
     def put_seen(self, key: str, seq: int, at: int) -> None: ...
     def put_session(self, session: Session) -> None: ...
     def put_withdrawals(self, user: str, withdrawals: Withdrawals) -> None: ...
-    def put_revoked_jti(self, jti: str, at: int) -> None: ...
-    def put_revoked_session(self, session: str, at: int) -> None: ...
+    def put_revoked_jti(self, jti: str, mark: Mark) -> None: ...
+    def put_revoked_session(self, session: str, mark: Mark) -> None: ...
+
+
+def root_of(view: View, session: str) -> str:
+    """The first session of the chain of resumes that this one is in, as far as it is known: a chain is one user's."""
+    found = view.session(session)
+    while found is not None and found.root != found.session:
+        before = view.session(found.root)
+        if before is None:
+            return found.root
+        if before.user != found.user:
+            break
+        found = before
+    return found.session if found is not None else session
+
+
+def jti_revoked(view: View, jti: str | None, now: int) -> bool:
+    """Whether the token of this id has been withdrawn."""
+    mark = view.revoked_jti(jti) if jti is not None else None
+    return mark is not None and holds(mark.until, now)
+
+
+def session_revoked(view: View, session: str, now: int) -> bool:
+    """Whether the chain of the session has been withdrawn, by any of its sessions: none of them may be resumed."""
+    root = root_of(view, session)
+    first, mark = view.session(root), view.revoked_session(root)
+    return (first is not None and first.revoked) or (mark is not None and holds(mark.until, now))

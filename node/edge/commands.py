@@ -1,7 +1,7 @@
 """The commands of a session, carried out one after the other in the order in which they came, each answered once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 import structlog
@@ -20,7 +20,8 @@ from node.metrics import Metrics
 
 REFRESH = "auth:refresh"
 RENEWALS_PER_S, RENEWALS_BURST = 1.0, 10  # of one session: each is an event in the log, and a token has one renewal in its life
-MOST_QUEUED = 64  # commands of one session that wait: a burst and half of one more
+MOST_QUEUED = 64  # commands of one session that wait: a burst and half of one more; then its socket is not read
+OVER_QUOTA_S = 0.02  # after each refusal for the quota: a flood gets fifty a second, and waits in its own buffers
 _KNOWN = {*NAMES, *ADMIN_NAMES, REFRESH}
 _log = structlog.get_logger()
 
@@ -79,18 +80,30 @@ class CommandQueues:
         self._renewals = Quota(rate=RENEWALS_PER_S, burst=RENEWALS_BURST)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def put(self, session: Session, ack_id: int | None, data: list[Any]) -> None:
-        """Queue an event of the client: its name and arguments, and the id to answer under."""
-        if len(session.queue) >= MOST_QUEUED:
-            busy = Refused("rate_limited", "too many commands wait", retry_after=1000)
-            self._answer(session, ack_id, busy, _label(data[0]))
+    async def put(self, session: Session, ack_id: int | None, data: list[Any]) -> None:
+        """Queue an event of the client: its name and arguments, and the id to answer under. Returns once there is room for the next.
+
+        A renewal has a lane of its own: what it saves must not wait for what is slow.
+        """
+        if data[0] == REFRESH:
+            if session.renewing:
+                self._answer(session, ack_id, Refused("rate_limited", "one renewal at a time", retry_after=100), REFRESH)
+                return
+            session.renewing = True
+            self._start(session, self._renew(session, ack_id, data))
             return
         session.queue.append((ack_id, data))
         if not session.working:
             session.working = True
-            task = asyncio.ensure_future(self._work_off(session))
-            self._tasks.add(task)
-            task.add_done_callback(lambda done: self._ended(session, done))
+            self._start(session, self._work_off(session))
+        if len(session.queue) >= MOST_QUEUED:
+            session.has_room.clear()
+            await session.has_room.wait()
+
+    def _start(self, session: Session, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._ended(session, done))
 
     async def aclose(self) -> None:
         """Drop what waits; idempotent."""
@@ -106,12 +119,32 @@ class CommandQueues:
                 if not session.queue:  # it ended meanwhile
                     return
                 ack_id, data = session.queue.popleft()
+                session.has_room.set()
                 began, label = loop.time(), _label(data[0])
                 answer = await self._carry_out(session, data[0], data[1:])
                 self._answer(session, ack_id, answer, label)
                 self._metrics.command_seconds.labels(label).observe(loop.time() - began)
+                if isinstance(answer, Refused) and answer.code == "rate_limited":
+                    await asyncio.sleep(OVER_QUOTA_S)
         finally:
             session.working = False
+            session.has_room.set()
+
+    async def _renew(self, session: Session, ack_id: int | None, data: list[Any]) -> None:
+        began = asyncio.get_running_loop().time()
+        try:
+            wait_ms = self._renewals.take(session.id, self._clock())
+            answer: dict[str, Any] | Refused
+            if not session.alive(self._clock()):
+                answer = Refused("token_expired", "the session's token has expired")
+            elif wait_ms:
+                answer = Refused("rate_limited", "too many renewals", retry_after=wait_ms)
+            else:
+                answer = await self._refresh(session, data[1:])
+            self._answer(session, ack_id, answer, REFRESH)
+            self._metrics.command_seconds.labels(REFRESH).observe(asyncio.get_running_loop().time() - began)
+        finally:
+            session.renewing = False
 
     def _ended(self, session: Session, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -132,13 +165,6 @@ class CommandQueues:
         now, principal = self._clock(), session.principal
         if not session.alive(now):
             return Refused("token_expired", "the session's token has expired")
-        if name == REFRESH:
-            wait_ms = self._renewals.take(session.id, now)
-            return (
-                Refused("rate_limited", "too many renewals", retry_after=wait_ms)
-                if wait_ms
-                else await self._refresh(session, arguments)
-            )
         wait_ms = self._quota.take(principal.user, now)
         if wait_ms:
             return Refused("rate_limited", "too many commands", retry_after=wait_ms)

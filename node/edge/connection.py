@@ -47,7 +47,7 @@ class Connection:
     above `high_bytes`; `on_pong` for each heartbeat.
     """
 
-    MOST_UNSENT = 4  # times `high_bytes`: events stop at once that, so only answers to who asks on and never reads come there
+    UPGRADING_POLL_S = 0.1  # a poll while the client moves to a WebSocket: it may be the one whose end the client waits for
     FLUSH_S = 0.15  # what a closing WebSocket may take for its last packets: inside the 250 ms that PROTOCOL gives an expiry
 
     def __init__(
@@ -66,6 +66,8 @@ class Connection:
         self.closed = False
         self.reason: EndReason | None = None
         self.upgrading = False
+        self.accepted = 0  # namespaces, so far
+        self.withdrawn: set[str] = set()  # namespaces that we ended: a packet that was on its way to one is no fault
         self.unsent = 0  # of the outbox, in characters or bytes: a bound on memory, not a bill
         self._high = high_bytes
         self._low = asyncio.Event()  # not set from the time the outbox is at its high mark until it has run empty
@@ -83,17 +85,18 @@ class Connection:
         return self.transport == "polling" and not self._polling
 
     def put(self, packet: str | bytes) -> None:
-        """Queue an encoded packet; dropped once the connection is closed. Where `MOST_UNSENT` wait already, it is closed."""
+        """Queue an encoded packet; dropped once the connection is closed."""
         if self.closed:
-            return
-        if self.unsent >= self.MOST_UNSENT * self._high:
-            self.close("slow", code=1008)
             return
         self._outbox.append(packet)
         self.unsent += len(packet)
         if self.unsent >= self._high:
             self._low.clear()
         self._filled.set()
+
+    def silent(self) -> None:
+        """It has not answered a ping in time: gone, or too slow to come to it."""
+        self.close("timeout" if self._low.is_set() else "slow")
 
     async def drained(self) -> None:
         """Wait while the outbox has been at its high mark and has not run empty since; not for a closed connection."""
@@ -122,6 +125,7 @@ class Connection:
     async def serve_websocket(self, websocket: WebSocket) -> None:
         """Run an accepted WebSocket to its end."""
         self.transport, self._websocket = "websocket", websocket
+        self._filled.set()  # a poll that still waits is over
         tasks = {asyncio.ensure_future(self._write(websocket)), asyncio.ensure_future(self._read(websocket))}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -142,7 +146,7 @@ class Connection:
             while self._outbox:
                 packet = self._outbox.popleft()
                 await websocket.send(packet)
-                self._sent(packet)
+                self._sent(len(packet))
             if not self.closed:
                 self._filled.clear()
         await websocket.close(self._close_code)
@@ -178,7 +182,7 @@ class Connection:
     # Long-polling
 
     async def poll(self, wait_s: float) -> list[str | bytes] | None:
-        """The packets for one GET, waiting for the first; None where the session is over.
+        """The packets for one GET, waiting for the first; None where the session is over. While it moves to a WebSocket, not for long.
 
         A second poll while one waits is a broken client: it ends the session, and both.
         """
@@ -193,13 +197,17 @@ class Connection:
             return None
         self._polling = True
         try:
-            async with asyncio.timeout(wait_s):
+            async with asyncio.timeout(self.UPGRADING_POLL_S if self.upgrading else wait_s):
                 await self._filled.wait()
         except TimeoutError:
+            if self.upgrading:
+                return [NOOP]
             self.close("timeout")
             return None
         finally:
             self._polling = False
+        if self.transport != "polling":
+            return [NOOP]  # what there is to send belongs to the WebSocket
         packets = list(self._outbox)
         if self.closed and self.reason == "client":
             packets.append(NOOP)
@@ -208,14 +216,15 @@ class Connection:
         self._outbox.clear()
         if not self.closed:
             self._filled.clear()
-        for packet in packets:
-            self._sent(packet)
+        self._sent(sum(map(len, packets)))
         return packets
 
     # Packets
 
     async def receive(self, packet: str | bytes) -> None:
-        """Take one packet of the client. Raises `MalformedPacket`."""
+        """Take one packet of the client; of a closed connection none. Raises `MalformedPacket`."""
+        if self.closed:
+            return None
         if isinstance(packet, bytes):
             return await self._on_message(self, packet)
         match packet[:1]:
@@ -229,8 +238,8 @@ class Connection:
                 raise MalformedPacket("not a packet that a client sends")
         return None
 
-    def _sent(self, packet: str | bytes) -> None:
-        self.unsent = max(0, self.unsent - len(packet))
+    def _sent(self, size: int) -> None:
+        self.unsent = max(0, self.unsent - size)
         if not self._low.is_set() and not self._outbox and not self.closed:
             self._low.set()
             self._on_drained(self)

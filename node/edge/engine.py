@@ -200,7 +200,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
 
     async def _open(self, environ: dict[str, Any], *, is_websocket: bool) -> Response | None:
         refusal = None
-        if not environ["asgi.scope"].get("tidegate.gated"):  # the HTTP server has asked already
+        if not environ["asgi.scope"].get("state", {}).get("tidegate.gated"):  # else `server.HttpProtocol` has asked
             refusal = self._admit(environ["QUERY_STRING"], transport_of(environ))
         refusal = refusal or await self._judge(environ, None)
         if refusal is not None:
@@ -258,6 +258,8 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             return _error(413, "too_large", f"a payload takes at most {self.max_http_buffer_size} bytes")
         try:
             for packet in _split(body):
+                if connection.closed:
+                    return _error(400, "session_over", "the session is over")
                 await connection.receive(packet)
         except MalformedPacket:
             connection.close("transport", code=1002)
@@ -331,7 +333,7 @@ class Heartbeats:
         now = asyncio.get_running_loop().time()
         for connection, _ in _until(self._waiting, now):
             del self._waiting[connection]
-            connection.close("timeout")
+            connection.silent()
         for connection, at in _until(self._due, now):
             del self._due[connection]
             connection.put(PING)

@@ -42,10 +42,6 @@ class Fanout:
             self._discard(self._rooms, room, session)
         self._discard(self._users, session.principal.user, session)
 
-    def sessions_of(self, user: str) -> list[Session]:
-        """The local sessions of a user."""
-        return list(self._users.get(user, ()))
-
     def perform(self, effects: Iterable[Effect]) -> None:
         """Carry out what applying a record asked for, in order. Never raises for what is not there."""
         for effect in effects:
@@ -87,10 +83,6 @@ class Fanout:
         if hearers:
             packet, now = wire.encode_event(CHAT, name, payload), self._clock()
             self._metrics.deliveries.inc(sum(s.deliver(packet, room="", seq=None, now=now) for s in hearers))
-
-    def local_users(self) -> Iterable[str]:
-        """Users with a session here."""
-        return self._users.keys()
 
     def _enter(self, session: Session, room: str) -> None:
         self._rooms.setdefault(room, {})[session] = None

@@ -4,7 +4,7 @@ One of the three modules that know python-socketio or python-engineio: this one,
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -55,6 +55,7 @@ class Gateway:
     """The sessions of this node, from CONNECT to their end."""
 
     STATS_EVERY_S = 1.0
+    CONNECTS_PER_S, CONNECTS_BURST = 1.0, 10  # of one connection: each is a session in the log, and has passed no door
     REFUSED_GRACE_S = 1.0  # after a refusal, for a client that is about to connect to another namespace
 
     def __init__(
@@ -93,8 +94,16 @@ class Gateway:
         self._ticker = Ticker(schedule, clock, self._due)
         self._sessions: dict[str, Session] = {}
         self._by_connection: dict[Connection, dict[str, Session]] = {}
+        self._connects = Quota(rate=self.CONNECTS_PER_S, burst=self.CONNECTS_BURST)
         self._assembly = Assembly(payload_bytes)
-        self._two_step = TwoStep(two_step_s, judge=judge, metrics=metrics, accept=self._accept, turned_away=self._turned_away)
+        self._two_step = TwoStep(
+            two_step_s,
+            judge=judge,
+            metrics=metrics,
+            accept=self._accept,
+            turned_away=self._turned_away,
+            serves=lambda connection: bool(self._by_connection.get(connection)),
+        )
         self.server = SocketServer(
             name=node,
             high_bytes=outbox_bytes,
@@ -143,6 +152,7 @@ class Gateway:
         for packet in last_packets:
             connection.put(packet)
         self._finish(session, effect.reason)
+        connection.withdrawn.add(namespace)
         if not self._by_connection.get(connection):
             self._engine.remember(connection, Refusal(401, effect.code, "this session has been withdrawn"), last_packets)
             connection.close(effect.reason)
@@ -177,13 +187,13 @@ class Gateway:
 
     # Engine.IO
 
-    def gate(self, url: bytes) -> bytes | None:
+    def gate(self, url: bytes) -> bytes | bool:
         """See `node.edge.server.Gate`: admission of WebSockets that begin a session, before anything is spent on them."""
         path, _, query = url.decode("ascii", errors="replace").partition("?")
-        if not unquote(path).startswith(ENGINE_PATH) or "sid" in parse_qs(query):  # read as Engine.IO will read it: no way around
-            return None
+        if not f"{unquote(path).rstrip('/')}/".startswith(ENGINE_PATH) or "sid" in parse_qs(query):  # as Engine.IO will read it
+            return False
         refusal = self._admit(query, "websocket")
-        return None if refusal is None else raw_refusal(refusal)
+        return True if refusal is None else raw_refusal(refusal)
 
     def _admit(self, query: str, transport: str) -> Refusal | None:
         return self._entry.admit(query, transport, connections=len(self._by_connection), draining=self.draining)
@@ -203,10 +213,15 @@ class Gateway:
 
     def _opened(self, connection: Connection) -> None:
         self._by_connection[connection] = {}
-        asyncio.get_running_loop().call_later(self._connect_timeout_s, self._close_if_bare, connection)
+        asyncio.get_running_loop().call_later(self._connect_timeout_s, self._close_if_bare, connection, 0)
 
-    def _close_if_bare(self, connection: Connection) -> None:
-        if not self._by_connection.get(connection, True) and not self._two_step.waits(connection):
+    def _close_if_bare(self, connection: Connection, accepted: int) -> None:
+        """Close a connection that has no namespace, and has had none since there were `accepted`."""
+        if (
+            connection.accepted == accepted
+            and not self._by_connection.get(connection, True)
+            and not self._two_step.waits(connection)
+        ):
             connection.close("timeout")
 
     def _closed(self, connection: Connection, reason: EndReason) -> None:
@@ -233,13 +248,15 @@ class Gateway:
             return
         session = self._by_connection.get(connection, {}).get(packet.namespace)
         if session is None:
+            if packet.namespace in connection.withdrawn:
+                return
             if not self._two_step.waits(connection, packet.namespace):
                 raise MalformedPacket("a packet for a namespace that is not connected")
             await self._two_step.take(connection, packet)
         elif packet.type is wire.Type.DISCONNECT:
             self._leave(session)
         elif packet.type in (wire.Type.EVENT, wire.Type.BINARY_EVENT):
-            self._commands.put(session, packet.id, packet.data)
+            await self._commands.put(session, packet.id, packet.data)
 
     # A session's beginning
 
@@ -251,7 +268,15 @@ class Gateway:
             return
         if namespace in self._by_connection.get(connection, {}) or self._two_step.waits(connection, namespace):
             raise MalformedPacket("already connected to this namespace")
-        verdict: Accepted | Denied = await self._judge.connect(namespace, packet.data, connection.environ)
+        await connection.drained()  # it may bring replays
+        wait_ms = self._connects.take(connection.sid, self._clock())
+        verdict: Accepted | Denied
+        if wait_ms:
+            verdict = Denied("server_busy", "too many CONNECTs", retry_after=wait_ms)
+        else:
+            verdict = await self._judge.connect(namespace, packet.data, connection.environ)
+        if self.draining:
+            connection.close("draining", code=1012)
         if connection.closed:  # while the token's key was fetched
             return
         if namespace in self._by_connection.get(connection, {}):
@@ -270,15 +295,19 @@ class Gateway:
             await self._accept(connection, namespace, verdict, sid=sid, greeting=wire.encode_connect(namespace, sid))
         self._metrics.handshake_seconds.labels(outcome).observe(asyncio.get_running_loop().time() - began)
 
-    def _turned_away(self, connection: Connection, namespace: str, sid: str) -> None:
+    def _turned_away(
+        self, connection: Connection, namespace: str, sid: str, why: Denied | None, last_packets: Sequence[str]
+    ) -> None:
         """A socket that had connected bare has no more chance; its connection is closed unless it serves another namespace."""
         self.server.manager.basic_disconnect(sid, namespace)
         if not self._by_connection.get(connection) and not self._two_step.waits(connection):
+            if why is not None:
+                self._engine.remember(connection, refusal_of(why), last_packets)
             connection.close("timeout")
 
     def _refused(self, connection: Connection) -> None:
         grace_s = min(self.REFUSED_GRACE_S, self._connect_timeout_s)
-        asyncio.get_running_loop().call_later(grace_s, self._close_if_bare, connection)
+        asyncio.get_running_loop().call_later(grace_s, self._close_if_bare, connection, connection.accepted)
 
     async def _accept(self, connection: Connection, namespace: str, verdict: Accepted, *, sid: str, greeting: str) -> None:
         """Begin a session: `greeting` says that it was accepted, `welcome` what it needs to know."""
@@ -291,9 +320,11 @@ class Gateway:
             principal=principal,
             opened_at=now,
             high=self._outbox_bytes,
+            on_slow=self._metrics.slow_sockets.inc,
         )
         self._sessions[session.id] = session
         self._by_connection[connection][namespace] = session
+        connection.accepted += 1
         self._set_deadlines(session, now)
         self._metrics.token_ttl_seconds.observe((principal.expires_at - now) / 1000)
         resumes = verdict.resume.session if verdict.resume else ""
@@ -406,6 +437,7 @@ class Gateway:
         # 1. nothing is carried out or delivered for it from here on
         session.ended = reason
         session.queue.clear()
+        session.has_room.set()
         # 2. no index leads to it
         self._ticker.drop(session.id)
         self._sessions.pop(session.id, None)

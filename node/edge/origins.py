@@ -19,13 +19,20 @@ class Origins:
         """Whether a page of `origin` may talk to us, whom it reached as `host` (the `Host` header)."""
         if self._any or origin.lower() in self._allowed:
             return True
-        return bool(host) and urlsplit(origin.lower()).netloc == host.lower()
+        return _is_host(origin, host)
 
     def own(self, origin: str | None, host: str) -> bool:
         """Whether a request comes from one of our own pages, so that its cookies mean what they say: `"*"` is not one."""
         if origin is None:
             return False
-        return origin.lower() in self._allowed or (bool(host) and urlsplit(origin.lower()).netloc == host.lower())
+        return origin.lower() in self._allowed or _is_host(origin, host)
+
+
+def _is_host(origin: str, host: str) -> bool:
+    try:
+        return bool(host) and urlsplit(origin.lower()).netloc == host.lower()
+    except ValueError:  # no URL at all
+        return False
 
 
 def _names(url: str) -> Iterable[str]:

@@ -21,12 +21,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 SHUTDOWN_S = 2.0  # what requests in flight may take once the drain is over
+MOST_HEAD = 65_536  # bytes of a request's line and headers: several tokens' worth
 BACKLOG = 4_096  # a crowd that comes back together: connections wait here rather than be refused
 
 
 _HEADERS_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-Gate = Callable[[bytes], bytes | None]
-"""From a WebSocket handshake's URL (path and query) to the whole HTTP answer that refuses it, or None: it may go on."""
+Gate = Callable[[bytes], bytes | bool]
+"""From a WebSocket handshake's URL (path and query) to the whole HTTP answer that refuses it, or whether the gate has let it in.
+
+What it has not let in (False) goes on too, and is judged by the application.
+"""
+GATED = "tidegate.gated"  # in the ASGI scope's state: the gate has let it in
 
 
 class Together:
@@ -64,19 +69,59 @@ class HttpProtocol(HttpToolsProtocol):
     yet: its attempts to come back end there. And to turn a crowd away must not delay those who are in.
     """
 
-    def __init__(self, gate: Gate, *args: Any, **options: Any) -> None:
+    def __init__(self, gate: Gate, most_connections: int, request_s: float, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._gate = gate
+        self._gate, self._most_connections, self._request_s = gate, most_connections, request_s
+        self._in_head, self._head_bytes = True, 0
+        self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(Together(transport, self.loop))  # type: ignore[arg-type]
+        self._expect_request()
+        if len(self.connections) > self._most_connections:
+            transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._request_is_there()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._head_bytes += len(data)
+        if self._in_head and self._head_bytes > MOST_HEAD and not self.transport.is_closing():
+            self.transport.write(_HEADERS_TOO_LARGE)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect_request()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._request_is_there()
+        super().on_message_complete()
+
+    def _expect_request(self) -> None:
+        """From here on a whole request has to come in time, its head within `MOST_HEAD`: else a client holds a place for nothing."""
+        self._in_head, self._head_bytes = True, 0
+        self._request_is_there()
+        self._deadline = self.loop.call_later(self._request_s, self.transport.close)
+
+    def _request_is_there(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
 
     def handle_websocket_upgrade(self) -> None:
-        refusal = self._gate(self.url)
-        if refusal is not None:
-            self.transport.write(refusal)
+        judged = self._gate(self.url)
+        if isinstance(judged, bytes):
+            self.transport.write(judged)
             self.transport.close()
             return
+        self.app_state = {**self.app_state, GATED: judged}
+        self._request_is_there()
         together: Together = self.transport  # type: ignore[assignment]
         together.flush()
         self.transport = together.tcp
@@ -84,14 +129,10 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Takes a refused handshake for an answer, and puts into the ASGI scope what ASGI does not have.
-
-    `tidegate.transport` is the TCP transport, `tidegate.gated` says that the gate has been asked.
-    """
+    """Puts its TCP transport into the ASGI scope as `tidegate.transport`, and takes a refused handshake for an answer."""
 
     async def run_asgi(self) -> None:
         self.scope["tidegate.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
-        self.scope["tidegate.gated"] = True  # type: ignore[typeddict-unknown-key]
         await super().run_asgi()
 
     def data_received(self, data: bytes) -> None:
@@ -121,14 +162,14 @@ class Server(uvicorn.Server):
         yield
 
 
-def make_server(app: Any, gate: Gate, *, payload_bytes: int) -> Server:
-    """A server for an ASGI app; `serve(sockets=[…])` runs it."""
+def make_server(app: Any, gate: Gate, *, payload_bytes: int, most_connections: int, request_s: float) -> Server:
+    """A server for an ASGI app; `serve(sockets=[…])` runs it. A request has `request_s` from its beginning to its last byte."""
     for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_ClientsFault())
     config = uvicorn.Config(
         app,
-        http=partial(HttpProtocol, gate),  # type: ignore[arg-type]  # it is called, whatever it is
+        http=partial(HttpProtocol, gate, most_connections, request_s),  # type: ignore[arg-type]  # it is called, whatever it is
         ws=WebSocketProtocol,
         ws_max_size=payload_bytes,
         ws_per_message_deflate=False,

@@ -1,7 +1,8 @@
 """One accepted namespace of a connection: who it is, until when, and what it may be sent."""
 
+import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from node.core.events import EndReason
 from node.core.identity import Principal
@@ -23,30 +24,43 @@ class Session:
         "_held_size",
         "_high",
         "_missed",
+        "_on_slow",
         "_unheld",
         "connection",
         "ended",
+        "has_room",
         "id",
         "namespace",
-        "node",
         "opened_at",
         "principal",
         "queue",
         "refresh_at",
+        "renewing",
         "sid",
         "working",
     )
 
     def __init__(
-        self, *, id: str, sid: str, connection: Connection, namespace: str, principal: Principal, opened_at: int, high: int
+        self,
+        *,
+        id: str,
+        sid: str,
+        connection: Connection,
+        namespace: str,
+        principal: Principal,
+        opened_at: int,
+        high: int,
+        on_slow: Callable[[], object],
     ) -> None:
         self.id, self.sid, self.connection, self.namespace = id, sid, connection, namespace
         self.principal, self.opened_at = principal, opened_at
         self.refresh_at = 0
         self.ended: EndReason | None = None
         self.queue: deque[tuple[int | None, list[object]]] = deque()  # commands that wait for their turn
-        self.working = False
-        self._high = high
+        self.has_room = asyncio.Event()  # not set while as many wait as may
+        self.has_room.set()
+        self.working = self.renewing = False
+        self._high, self._on_slow = high, on_slow
         self._held: list[tuple[str, int | None, str]] | None = []
         self._held_size, self._unheld = 0, dict[str, int]()  # what was held, in characters; room -> what to replay from
         self._missed: dict[str, int] | None = None  # room -> the last seq that went out, while the socket is slow
@@ -68,6 +82,7 @@ class Session:
             return False
         if self._missed is None and self.connection.unsent >= self._high:  # then the connection will tell when it has drained
             self._missed = {}
+            self._on_slow()
         if self._missed is not None:
             if seq is not None:
                 self._missed.setdefault(room, seq - 1)
@@ -96,11 +111,6 @@ class Session:
                 self.send("resync", {"room": room, "after": max(after, replayed.get(room, 0))})
         self._unheld = {}
         return sent
-
-    @property
-    def slow(self) -> bool:
-        """Whether events are kept from it until its outbox has run empty."""
-        return self._missed is not None
 
     def drained(self) -> Iterable[tuple[str, int]]:
         """The outbox ran empty: for each room that was kept back, the seq to replay from. Live events flow again."""

@@ -1,7 +1,7 @@
 """Sockets that have connected without a token and have to send `authenticate` in time: the way of socketio-jwt's clients."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from node.auth.denied import Denied
@@ -31,7 +31,8 @@ class Accept(Protocol):
 class TwoStep:
     """Who has to authenticate, by connection and namespace, and until when.
 
-    `accept` is called for who did, `turned_away(connection, namespace, sid)` for who did not, was refused or has left.
+    `accept` is called for who did, `turned_away(connection, namespace, sid, why, last_packets)` for who did not, was refused (`why`,
+    told by these packets) or has left; `serves` says whether a connection has accepted namespaces.
     """
 
     def __init__(
@@ -41,9 +42,10 @@ class TwoStep:
         judge: Judge,
         metrics: Metrics,
         accept: Accept,
-        turned_away: Callable[[Connection, str, str], None],
+        turned_away: Callable[[Connection, str, str, Denied | None, Sequence[str]], None],
+        serves: Callable[[Connection], bool],
     ) -> None:
-        self._limit_s, self._judge, self._metrics = limit_s, judge, metrics
+        self._limit_s, self._judge, self._metrics, self._serves = limit_s, judge, metrics, serves
         self._accept, self._turned_away = accept, turned_away
         self._waiting: dict[Connection, dict[str, tuple[str, asyncio.TimerHandle]]] = {}
 
@@ -66,7 +68,9 @@ class TwoStep:
         """A packet of a socket that waits: its token, or what has to wait for that."""
         namespace = packet.namespace
         if packet.type is wire.Type.DISCONNECT:
-            self._turn_away(connection, namespace)
+            sid = self._end(connection, namespace)
+            if sid is not None:
+                self._turned_away(connection, namespace, sid, None, ())
             return
         if packet.type not in (wire.Type.EVENT, wire.Type.BINARY_EVENT):
             return
@@ -89,16 +93,16 @@ class TwoStep:
             await self._accept(connection, namespace, verdict, sid=sid, greeting=greeting)
 
     def _refuse(self, connection: Connection, namespace: str, denied: Denied) -> None:
-        count_handshake(self._metrics, namespace, connection.transport, denied)
-        connection.put(wire.encode_event(namespace, "unauthorized", unauthorized(denied)))
-        if denied.code not in RETRY:
-            connection.put(wire.encode_disconnect(namespace))
-        self._turn_away(connection, namespace)
-
-    def _turn_away(self, connection: Connection, namespace: str) -> None:
         sid = self._end(connection, namespace)
-        if sid is not None:
-            self._turned_away(connection, namespace, sid)
+        if sid is None:  # its time was over while the token's key was fetched
+            return
+        count_handshake(self._metrics, namespace, connection.transport, denied)
+        last_packets = [wire.encode_event(namespace, "unauthorized", unauthorized(denied))]
+        if denied.code not in RETRY or self._serves(connection):
+            last_packets.append(wire.encode_disconnect(namespace))
+        for packet in last_packets:
+            connection.put(packet)
+        self._turned_away(connection, namespace, sid, denied, last_packets)
 
     def _end(self, connection: Connection, namespace: str) -> str | None:
         """It is decided, one way or the other: the socket's Socket.IO id, or None where nobody waits any more."""

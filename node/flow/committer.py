@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -20,9 +20,11 @@ from node.core.view import View
 LIMIT_S = 3.0  # PROTOCOL section 6: `unavailable` within 3 s
 RETRY_MS = 500
 RETRY_S = 0.25
-MOST_RECORDED = 50_000  # events of the life of sessions that wait for a log that is away: one for each session of a full node
-_AT_ONCE = 500
-_UNAVAILABLE = Refused("unavailable", "the log cannot take this now; nothing was accepted, send it again", retry_after=RETRY_MS)
+MOST_RECORDED = 50_000  # events of the life of sessions that wait for a log that is away, before no more sessions are taken
+_AT_ONCE = 200
+_UNAVAILABLE = Refused(
+    "unavailable", "the log cannot take this now; what was on its way may still take effect, send it again", retry_after=RETRY_MS
+)
 _log = structlog.get_logger()
 
 
@@ -45,6 +47,7 @@ class Committer:
         self._limits, self._clock, self._new_id, self._observe_append = limits, clock, new_id, observe_append
         self._waiting: dict[str, asyncio.Future[Applied | Lost]] = {}
         self._recorded: deque[ControlEvent] = deque()
+        self._leaving: list[ControlEvent] = []  # what is being appended; in front of what is recorded
         self._has_recorded = asyncio.Event()
         self._all_recorded = asyncio.Event()
         self._all_recorded.set()
@@ -64,13 +67,23 @@ class Committer:
         return await self._commit(self._control, event)
 
     def record(self, event: ControlEvent) -> None:
-        """Append to the control partition in the order of the calls, as soon as the log takes it."""
-        if len(self._recorded) >= MOST_RECORDED:
-            lost = self._recorded.popleft()
-            _log.error("the log has been away too long: part of the life of sessions is not recorded", event=lost.id)
+        """Append to the control partition in the order of the calls, as soon as the log takes it.
+
+        Nothing is ever dropped: a session whose opening or renewal the log does not know could not be revoked. See `is_full`.
+        """
         self._recorded.append(event)
         self._all_recorded.clear()
         self._has_recorded.set()
+
+    @property
+    def unrecorded(self) -> int:
+        """How many recorded events are not in the log yet."""
+        return len(self._leaving) + len(self._recorded)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits for the log that no more sessions may be opened: those that are open add an end each."""
+        return self.unrecorded >= MOST_RECORDED
 
     def settle(self, outcome: Applied | Lost) -> None:
         """The event has been applied here: answer whoever waits for it."""
@@ -79,23 +92,25 @@ class Committer:
             future.set_result(outcome)
 
     async def run(self) -> None:
-        """Append what is recorded, for ever."""
+        """Append what is recorded, for ever: one group after the other, each until it is in the log."""
         while True:
             await self._has_recorded.wait()
-            batch = [self._recorded[i] for i in range(min(_AT_ONCE, len(self._recorded)))]
-            appends = (self._append_to.append(self._control, encode(event)) for event in batch)
-            outcomes = await asyncio.gather(*appends, return_exceptions=True)
-            for outcome in outcomes:
-                if isinstance(outcome, LogUnavailable):
-                    break
-                if isinstance(outcome, BaseException):
-                    raise outcome
-                self._recorded.popleft()
-            if any(outcomes):
-                await asyncio.sleep(RETRY_S)  # what stood behind the failed one is appended twice, and dropped by its id
+            self._leaving = [self._recorded.popleft() for _ in range(min(_AT_ONCE, len(self._recorded)))]
+            await self._append_until_done([encode(event) for event in self._leaving])
+            self._leaving = []
             if not self._recorded:
                 self._has_recorded.clear()
                 self._all_recorded.set()
+
+    async def _append_until_done(self, group: Sequence[bytes]) -> None:
+        """What is appended twice is dropped by its id, and stands in its order all the same: nothing behind it has been handed over."""
+        while True:
+            try:
+                await self._append_to.append_all(self._control, group)
+            except LogUnavailable:
+                await asyncio.sleep(RETRY_S)
+            else:
+                return
 
     async def recorded(self, *, limit_s: float) -> None:
         """Return when everything recorded is in the log, or when the time is over."""
@@ -103,9 +118,11 @@ class Committer:
             async with asyncio.timeout(limit_s):
                 await self._all_recorded.wait()
         except TimeoutError:
-            _log.error("the log is away: part of the life of sessions is not recorded", events=len(self._recorded))
+            _log.error("the log is away: part of the life of sessions is not recorded", events=self.unrecorded)
 
     async def _commit(self, partition: int, event: RoomEvent | ControlEvent) -> Applied | Refused:
+        if not self._append_to.up:  # it tries again by itself; each of a session's commands would wait for it, one behind the other
+            return _UNAVAILABLE
         future = self._waiting[event.id] = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(LIMIT_S):

@@ -1,6 +1,7 @@
 """What can be read: rooms, members, history as it reads now, missed events, search. Shapes as in PROTOCOL section 6."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, assert_never
 
@@ -12,8 +13,10 @@ from node.core.errors import Refused
 from node.core.identity import Principal
 from node.core.limits import Limits
 from node.core.view import Member, Message, Room
+from node.flow.room_order import Key, key
 from node.flow.store import Store
 
+TURN_S = 0.005  # of one query, before the event loop may do something else
 Answer = dict[str, Any] | Refused
 
 
@@ -28,7 +31,7 @@ class Queries:
         user = principal.user
         match query:
             case ListRooms():
-                return {"rooms": self._list(query, user)}
+                return {"rooms": await self._list(query, user)}
             case ListMembers(room=room):
                 return self._members(room, user)
             case History():
@@ -60,10 +63,9 @@ class Queries:
 
         Together they stay within the outbox limit: past it the rest is left to the client's `replay`.
         """
-        budget, found = self._limits.outbox_bytes, []
-        for number, (name, cursor) in enumerate(cursors.items()):
-            if number % 100 == 99:
-                await asyncio.sleep(0)
+        budget, found, turn = self._limits.outbox_bytes, [], _Turn()
+        for name, cursor in cursors.items():
+            await turn.over()
             room, member = self._store.room(name), self._store.member(name, user)
             if room is None or member is None or (member.role is None and member.left <= cursor):
                 continue
@@ -77,29 +79,43 @@ class Queries:
 
     def _missed(self, room: str, after: int, until: int, limit: int, budget: int) -> tuple[list[msgspec.Raw], int]:
         """The events behind `after`, as many as fit `limit` and `budget` bytes (the first always fits a budget above 0)."""
-        events, size = [], 0
-        for name, payload in self._store.timeline(room, after=after, until=until, limit=limit):
-            if size >= budget:
-                break
-            events.append(_event(name, payload))
-            size += len(payload)
-        return events, size
+        if budget <= 0:
+            return [], 0
+        entries = self._store.timeline(room, after=after, until=until, limit=limit, size=budget)
+        return [_event(name, payload) for name, payload in entries], sum(len(payload) for _, payload in entries)
 
-    def _list(self, query: ListRooms, user: str) -> list[dict[str, Any]]:
-        wanted = (query.query or "").casefold()
-        found: list[tuple[bool, int, str, dict[str, Any]]] = []
-        for room in self._store.rooms():
-            member = self._store.member(room.name, user)
-            inside = member is not None and member.role is not None
-            invited = member is not None and member.invited_by is not None and not inside
-            if room.kind != "public" and not inside and not invited:
+    async def _list(self, query: ListRooms, user: str) -> list[dict[str, Any]]:
+        """First the rooms that the user is in, then the others; of each, what changed last is first."""
+        wanted, most, turn = (query.query or "").casefold(), self._most(query.limit), _Turn()
+        order = list(self._store.public_rooms())
+        inside: list[Key] = []
+        others: list[Key] = []
+        for name in list(self._store.rooms_of(user)):
+            await turn.over()
+            room, member = self._store.room(name), self._store.member(name, user)
+            if room is None or member is None or not _matches(room, wanted):
                 continue
-            if wanted in room.name or wanted in room.title.casefold():
-                entry = _own_room(room, member) if member is not None else _own_room(room, Member(user=user))
-                entry |= {"members": self._store.member_count(room.name)} | ({"invited": True} if invited else {})
-                found.append((not inside, -room.changed_at, room.name, entry))
-        found.sort(key=lambda entry: entry[:3])
-        return [entry for *_, entry in found[: self._most(query.limit)]]
+            if member.role is not None:
+                inside.append(key(room))
+            elif member.invited_by is not None:
+                others.append(key(room))
+        last = len(others) + most - len(inside)
+        for one in order if last > 0 else ():
+            await turn.over()
+            room, member = self._store.room(one[1]), self._store.member(one[1], user)
+            if room is None or not _matches(room, wanted) or (member is not None and (member.role or member.invited_by)):
+                continue
+            others.append(one)
+            if len(others) >= last:
+                break
+        return [self._entry(name, user) for _, name in (sorted(inside) + sorted(others))[:most]]
+
+    def _entry(self, name: str, user: str) -> dict[str, Any]:
+        """A room that the user may see in `room:list`."""
+        room, member = self._store.room(name), self._store.member(name, user) or Member(user=user)
+        assert room is not None
+        invited = {"invited": True} if member.role is None and member.invited_by is not None else {}
+        return _own_room(room, member) | {"members": self._store.member_count(name)} | invited
 
     def _members(self, room: str, user: str) -> Answer:
         found = rules.be_in(self._store, room, user)
@@ -143,6 +159,23 @@ class Queries:
 
     def _most(self, limit: int | None) -> int:
         return min(limit or self._limits.page, self._limits.page)
+
+
+class _Turn:
+    """Lets the event loop do something else whenever one thing has taken it for a while."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + TURN_S
+
+    async def over(self) -> None:
+        """Called often, within what takes long."""
+        if time.monotonic() > self._until:
+            await asyncio.sleep(0)
+            self._until = time.monotonic() + TURN_S
+
+
+def _matches(room: Room, wanted: str) -> bool:
+    return wanted in room.name or wanted in room.title.casefold()
 
 
 def _own_room(room: Room, member: Member) -> dict[str, Any]:

@@ -7,6 +7,7 @@ takes away is read from it again.
 
 import asyncio
 import contextlib
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,10 +19,11 @@ import msgspec
 from broker.log import START, LogDiverged, Position
 from node.core.view import Member, Message, Room, Session, TimelineEntry, Withdrawals
 from node.flow import store_sql
+from node.flow.room_order import Key, RoomOrder
 from node.flow.store_sql import encode
 from node.flow.store_writer import StoreWriter
 
-SEARCHABLE_S = 2.0  # what a search waits for the index of a read model that has just been made
+SEARCHABLE_S = 2.0  # what a search waits for the index of a read model that has just been made, and for the file
 _SEQ_BITS = 32
 _NEWEST = "SELECT id FROM timeline WHERE id BETWEEN ? AND ? AND name = 'message' ORDER BY id DESC LIMIT ?"
 _OLDEST = "SELECT id FROM timeline WHERE id BETWEEN ? AND ? AND name = 'message' ORDER BY id LIMIT ?"
@@ -98,6 +100,10 @@ class Store:
 
     def rooms(self) -> Iterable[Room]:
         return self._rooms.values()
+
+    def public_rooms(self) -> Sequence[Key]:
+        """`(-changed_at, name)` of all public rooms, the last change first; holds until the next call."""
+        return self._order.sorted()
 
     def member(self, room: str, user: str) -> Member | None:
         return self._members.get(room, {}).get(user)
@@ -183,6 +189,7 @@ class Store:
     def put_room(self, room: Room) -> None:
         number = self._numbers.setdefault(room.name, len(self._numbers) + 1)
         self._rooms[room.name] = room
+        self._order.changed(room)
         self._writer.batch.rooms[number] = room
 
     def put_member(self, room: str, member: Member) -> None:
@@ -243,19 +250,32 @@ class Store:
 
     # What was said
 
-    def timeline(self, room: str, *, after: int, limit: int, until: int = _SEQ_MASK) -> list[tuple[str, bytes]]:
-        """`(name, payload as JSON)` of the sequenced events with `after < seq <= until`, oldest first, at most `limit`."""
+    def timeline(
+        self, room: str, *, after: int, limit: int, until: int = _SEQ_MASK, size: int | None = None
+    ) -> list[tuple[str, bytes]]:
+        """`(name, payload as JSON)` of the sequenced events with `after < seq <= until`, oldest first, at most `limit`.
+
+        No more follow the one whose payload brings them to `size` bytes.
+        """
         number, last = self._numbers.get(room), self._rooms[room].seq if room in self._rooms else 0
         if number is None or after >= last:
             return []
         low, high = number << _SEQ_BITS | after, number << _SEQ_BITS | min(until, last)
         sql = "SELECT id, name, payload FROM timeline WHERE id > ? AND id <= ? ORDER BY id LIMIT ?"
-        found = [(name, payload) for _, name, payload in self._reader.execute(sql, (low, high, limit))]
+        found: list[tuple[str, bytes]] = []
+        left = math.inf if size is None else size
+        with contextlib.closing(self._reader.execute(sql, (low, high, limit))) as rows:
+            while left > 0 and (written := next(rows, None)) is not None:
+                found.append(written[1:])
+                left -= len(written[2])
         for key in range(low + 1 + len(found), min(high, low + limit) + 1):
+            if left <= 0:
+                break
             row = self._writer.writing.timeline.get(key) or self._writer.batch.timeline.get(key)
             if row is None:
                 raise LookupError(f"the read model lacks event {key & _SEQ_MASK} of a room")
             found.append(row)
+            left -= len(row[1])
         return found
 
     def messages_before(self, room: str, before: int, limit: int) -> list[Message]:
@@ -269,7 +289,8 @@ class Store:
     async def search(self, text: str, rooms: Iterable[str], limit: int) -> list[Message]:
         """The newest `limit` messages of `rooms` with every word of `text` (the last may be a beginning), newest first.
 
-        The first 64 words count. Sees all that was applied before the call, but for the first seconds after a cold start.
+        The first 64 words count. Sees all that was applied before the call, but for the first seconds after a cold start
+        and while the file cannot be written.
         """
         query = _match(text)
         ranges = [self._numbers[room] << _SEQ_BITS for room in rooms if room in self._numbers]
@@ -278,7 +299,7 @@ class Store:
         with contextlib.suppress(TimeoutError):  # better the part that is searchable by then than nothing
             async with asyncio.timeout(SEARCHABLE_S):
                 await self._writer.searchable.wait()
-        await self.flush()
+                await self.flush()
         loop = asyncio.get_running_loop()
         ids = await loop.run_in_executor(self._search_thread, _search, self._searcher, query, ranges, limit)
         names = {number: name for name, number in self._numbers.items()}
@@ -314,10 +335,12 @@ class Store:
 
     async def aclose(self) -> None:
         """Write what waits, if that can be done at once, and close. Idempotent."""
-        await self._writer.aclose()
-        await asyncio.to_thread(self._search_thread.shutdown)
-        for connection in (self._reader, self._searcher):
-            connection.close()
+        try:
+            await self._writer.aclose()
+        finally:
+            await asyncio.to_thread(self._search_thread.shutdown)
+            for connection in (self._reader, self._searcher):
+                connection.close()
 
     def _load(self) -> None:
         """Everything that is held in memory, from the file."""
@@ -330,6 +353,7 @@ class Store:
         self._rooms_of: dict[str, dict[str, None]] = {}
         for number, name, value in read("SELECT number, name, value FROM rooms ORDER BY number"):
             self._numbers[name], self._rooms[name] = number, _rooms.decode(value)
+        self._order = RoomOrder(self._rooms)
         names = list(self._numbers)
         for number, user, value in read("SELECT number, user, value FROM members ORDER BY first"):
             room, member = names[number - 1], _members.decode(value)

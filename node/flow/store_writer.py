@@ -26,6 +26,7 @@ class StoreWriter:
         store_sql.prepare(self._connection, epoch)
         self._thread = ThreadPoolExecutor(1, "store-writer")
         self._flushing: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None  # what a batch could not be written with, which no trying again mends
         self._closed = False
         self.batch, self.writing = Batch(), Batch()
         self.fault: str | None = None  # why the file cannot be written now
@@ -34,14 +35,17 @@ class StoreWriter:
             self.searchable.set()
 
     async def flush(self) -> None:
-        """Return once every change made before the call is in the file."""
+        """Return once every change made before the call is in the file. Raises what a batch could not be written with, for ever."""
         await self._flushed()
         if self.batch.positions or self.batch.events:
             self._begin()
             await self._flushed()
 
     async def make_room(self) -> None:
-        """Return when more may be applied: a full batch goes to the thread, and waits while that still has the one before."""
+        """Return when more may be applied: a full batch goes to the thread, and waits while that still has the one before.
+
+        Raises as `flush`.
+        """
         if self.batch.events >= FULL:
             await self._flushed()
             self._begin()
@@ -56,26 +60,31 @@ class StoreWriter:
                 await self.flush()
 
     async def aclose(self) -> None:
-        """Write what waits, if that can be done at once, and close. Idempotent."""
+        """Write what waits, if that can be done at once, and close. Idempotent. Raises as `flush`, once it is closed."""
         if self._closed:
             return
         self._closed = True
-        # 1. what cannot be written in time is read from the log again
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                await self.flush()
-        if self._flushing is not None:
-            self._flushing.cancel()
-            await asyncio.wait([self._flushing])
-        # 2. the thread ends what it does: a transaction is written or not, never half
-        await asyncio.to_thread(self._thread.shutdown)
-        self._connection.close()
+        try:
+            # 1. what cannot be written in time is read from the log again
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_S):
+                    await self.flush()
+        finally:
+            if self._flushing is not None:
+                self._flushing.cancel()
+                await asyncio.wait([self._flushing])
+            # 2. the thread ends what it does: a transaction is written or not, never half
+            await asyncio.to_thread(self._thread.shutdown)
+            self._connection.close()
 
     async def _flushed(self) -> None:
         while self._flushing is not None:
             await asyncio.shield(self._flushing)
+        if self._failure is not None:
+            raise self._failure  # what follows stands on what could not be written: its positions would claim that, too
 
     def _begin(self) -> None:
+        """Only behind `_flushed`: nothing is being written."""
         self.writing, self.batch = self.batch, Batch()
         self._flushing = asyncio.ensure_future(self._flush())
 
@@ -87,6 +96,10 @@ class StoreWriter:
                     await loop.run_in_executor(self._thread, store_sql.write, self._connection, self.writing)
                 except sqlite3.OperationalError as error:
                     await self._failed(error)
+                except Exception as error:
+                    self._failure = error  # whoever comes next raises it: nobody may be waiting now
+                    self.fault = f"the read model cannot be written: {error}"
+                    return
                 else:
                     self.fault = None
                     self.writing = Batch()

@@ -190,20 +190,29 @@ async def test_who_does_not_read_his_answers_waits_for_them(cluster: Cluster) ->
         assert [len(answer[0]["messages"]) for ack in acks if (answer := bob.acked(ack)) is not None] == [5] * asked
 
 
-async def test_who_asks_on_and_never_reads_is_closed(cluster: Cluster) -> None:
-    """Refusals pile up too: at four times the limit the connection ends, as `slow`."""
-    before = slow_ends(cluster)
-    async with raw_client(cluster[0].url, receive_buffer=4_096) as bob:
-        await bob.join_namespace({"token": token("bob")})
-        bob.stop_reading()
-        with pytest.raises(ConnectionClosed):
-            await ask_for_ever(bob)
-        await wait_until(lambda: slow_ends(cluster) == before + 1, 5, "the session ends")
+async def test_who_asks_on_and_never_reads_is_closed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What he asks waits, in his own buffers in the end; when he does not come to answer a ping, the connection ends as `slow`."""
+    settings = {"outbox_bytes": str(OUTBOX), "text_chars": str(TEXT), "ping_interval_seconds": "1", "ping_timeout_seconds": "1"}
+    with Cluster(tmp_path_factory.mktemp("silent"), settings, count=1) as cluster:
+        async with (
+            chat_client(cluster[0].url, token("ann")) as ann,
+            raw_client(cluster[0].url, receive_buffer=4_096) as bob,
+        ):
+            ok(await ann.ask("room:create", {"room": "unread"}))
+            for number in range(10):
+                ok(await ann.ask("message:send", {"room": "unread", "text": "x" * TEXT, "id": f"m{number}"}))
+            await bob.join_namespace({"token": token("bob")})
+            ok(await bob.ask("room:join", {"room": "unread"}))
+            bob.stop_reading()
+            with pytest.raises(ConnectionClosed):
+                await ask_for_ever(bob)
+            await wait_until(lambda: slow_ends(cluster) == 1, 5, "the session ends")
+            assert outbox_bytes(cluster) == 0
 
 
 async def ask_for_ever(client: Client) -> None:
     for _ in range(50_000):  # ten times what it takes
-        await client.begin_ask("history", {"room": "x" * 2_000})
+        await client.begin_ask("history", {"room": "unread", "pad": "x" * 2_000})
 
 
 def outbox_bytes(cluster: Cluster) -> float:

@@ -351,7 +351,7 @@ def test_a_loop_that_closes_under_the_log_does_not_break_its_writer(path: Path) 
     lock = os.open(path.with_name("log.db.lock"), os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX)
     writer = broker.log._writer
-    writer.put(Pending(0, b"one", loop.create_future()))
+    writer.put(Pending(0, [b"one"], loop.create_future()))
     block_until(lambda: not writer._waiting, PATIENCE_S, "the writer to take the record")
     watching = asyncio.all_tasks(loop)
     for task in watching:

@@ -182,7 +182,6 @@ async def in_batches(calls: list[Awaitable[str | None]]) -> list[str]:
         for place in WAYS
         for transport in ("websocket", "polling")
         if (place != "two-step" or mode == "namespace") and (transport == "polling" or place not in ("poll", "api"))
-        if (place, transport) != ("two-step", "polling")  # where no poll waits, `unauthorized` is lost
     ],
 )
 async def test_every_token_at(world: World, mode: str, place: str, transport: str) -> None:

@@ -180,7 +180,9 @@ def test_a_cluster_has_its_folder_for_itself(tmp_path: Path) -> None:
         up.wait_ready(1)
         done = tidegate("up", "--port", "0", "--data", data, folder=tmp_path)
         assert done.returncode == 1
-        assert done.stderr.splitlines() == [f"another `tidegate up` runs in {data}; nothing was started. A second one: --data DIR --port N"]
+        assert done.stderr.splitlines() == [
+            f"another `tidegate up` runs in {data}; nothing was started. A second one: --data DIR --port N"
+        ]
         token = tidegate("token", "alice", "--data", data, folder=tmp_path).stdout.strip()
         answer = httpx.get(f"{up.urls['n1']}/api/rooms/nowhere/messages", headers={"Authorization": f"Bearer {token}"})
         assert answer.status_code == 404, "the node takes the token of `tidegate token`"
