@@ -8,6 +8,9 @@ Guarantees
 - Total order per partition: every follower, in every process, sees the same records at the same offsets, in the same order.
 - Order of one appender: records handed to `append` one after the other (without awaiting) by one process
   stand in the partition in that order.
+- One outcome of a group: records handed to one `append_all` stand in their order, no other record of this process between them.
+  Where it failed, only a beginning of them may stand (none, some or all): who repeats the same call until it succeeds, and
+  hands over nothing of what follows before, has the first appearances of all his records in his order.
 - At least once: a record whose append failed with `LogUnavailable` may or may not stand in the log, now or later,
   and may stand in it twice if it was appended again; followers drop the second by the event's id, which is inside `data`.
 - No gap: a follower that starts after a position gets every later record, or `LogDiverged`.
@@ -81,6 +84,10 @@ class Log(Protocol):
         Records that wait together leave together (natural batching); there is no linger.
         Raises `LogUnavailable` within 3 s when the log cannot take it, or at once when the buffer of waiting records is full.
         """
+        ...
+
+    async def append_all(self, partition: int, data: Sequence[bytes]) -> None:
+        """Append records that belong together, some hundreds at most, and return once all of them are durable; as `append`."""
         ...
 
     def follow(self, partition: int, after: Position) -> AsyncGenerator[Sequence[Record], None]:

@@ -37,6 +37,11 @@ class MemoryLog:
         records.append(Record(partition, Position(len(records) + 1, zlib.crc32(data)), data))
         self._grown[partition].set()
 
+    async def append_all(self, partition: int, data: Sequence[bytes]) -> None:
+        check_partition(partition, self.partitions)
+        for one in data:
+            await self.append(partition, one)  # nothing comes between them: `append` never waits
+
     def follow(self, partition: int, after: Position) -> AsyncGenerator[Sequence[Record], None]:
         check_partition(partition, self.partitions)
         return self._follow(partition, after)

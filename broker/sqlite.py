@@ -64,6 +64,9 @@ class SqliteLog:
         return self._readable and not self._closed and self._diverged is None and not self._writer.failing
 
     async def append(self, partition: int, data: bytes) -> None:
+        await self.append_all(partition, (data,))
+
+    async def append_all(self, partition: int, data: Sequence[bytes]) -> None:
         check_partition(partition, self.partitions)
         future: asyncio.Future[None] = self._loop.create_future()
         pending = Pending(partition, data, future)

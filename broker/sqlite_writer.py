@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from broker.log import LogUnavailable
@@ -17,7 +17,7 @@ MOST_WAITING_BYTES = 16 * 1024 * 1024
 LOCK_WAIT_S = 2.0  # for other processes' commits; together with the commit itself inside the contract's 3 s
 BATCH = 5_000
 BUSY_PAUSE_S = 0.005
-PROBE_EVERY_S = 1.0  # after a failed commit, until one succeeds
+PROBE_EVERY_S = 0.2  # after a failed commit, until one succeeds: who sees that the log is down asks nothing of it until then
 CHECKPOINT_EVERY_S = 0.5
 LONGEST_WAL = 32 * 1024 * 1024  # bytes; past it the write-ahead log is emptied with the lock held
 EMPTYING_WAIT_S = 0.5
@@ -27,12 +27,13 @@ Committed = Callable[[Collection[int]], None]
 
 
 class Pending:
-    """A record on its way: `future` belongs to the loop; `withdrawn` keeps the thread from taking it."""
+    """Records on their way together: `future` belongs to the loop; `withdrawn` keeps the thread from taking them."""
 
-    __slots__ = ("data", "future", "partition", "withdrawn")
+    __slots__ = ("data", "future", "partition", "size", "withdrawn")
 
-    def __init__(self, partition: int, data: bytes, future: "asyncio.Future[None]") -> None:
+    def __init__(self, partition: int, data: Sequence[bytes], future: "asyncio.Future[None]") -> None:
         self.partition, self.data, self.future, self.withdrawn = partition, data, future, False
+        self.size = sum(map(len, data))
 
 
 class Writer:
@@ -48,7 +49,7 @@ class Writer:
         self._wal = path.with_name(path.name + "-wal")
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Pending] = deque()
-        self._waiting_bytes = 0
+        self._waiting_records = self._waiting_bytes = 0
         self._wake = threading.Condition()
         self._closing = threading.Event()
         self._refusal: str | None = None
@@ -71,18 +72,19 @@ class Writer:
 
     @property
     def failing(self) -> bool:
-        """Whether the last commit failed or is late. An own small commit a second finds out when the log is back."""
+        """Whether the last commit failed or is late. An own small commit, now and then, finds out when the log is back."""
         return self._failing or self._refusal is not None
 
     def put(self, pending: Pending) -> None:
-        """Queue a record. Raises `LogUnavailable` when too many wait, or the log is refused altogether."""
+        """Queue records. Raises `LogUnavailable` when too many wait, or the log is refused altogether."""
         with self._wake:
             if self._refusal is not None or self._closing.is_set():
                 raise LogUnavailable(self._refusal or "the log is closed")
-            if len(self._waiting) >= MOST_WAITING or self._waiting_bytes >= MOST_WAITING_BYTES:
+            if self._waiting_records >= MOST_WAITING or self._waiting_bytes >= MOST_WAITING_BYTES:
                 raise LogUnavailable("too many records wait for the log")
             self._waiting.append(pending)
-            self._waiting_bytes += len(pending.data)
+            self._waiting_records += len(pending.data)
+            self._waiting_bytes += pending.size
             self._wake.notify()
 
     def late(self) -> None:
@@ -113,8 +115,13 @@ class Writer:
                     return []
             if not self._waiting:
                 return None
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            self._waiting_bytes -= sum(len(pending.data) for pending in batch)
+            batch: list[Pending] = []
+            count = 0
+            while self._waiting and count < BATCH:  # those that belong together are never parted
+                batch.append(self._waiting.popleft())
+                count += len(batch[-1].data)
+                self._waiting_bytes -= batch[-1].size
+            self._waiting_records -= count
         return batch
 
     def _run(self) -> None:
@@ -232,8 +239,9 @@ def _insert(connection: sqlite3.Connection, batch: Collection[Pending]) -> None:
             last = f"SELECT ifnull(max(offset), 0) FROM {table(partition)}"  # noqa: S608 (a number)
             (end,) = connection.execute(last).fetchone()
             ends[partition] = end
-        ends[partition] += 1
-        rows[partition].append((ends[partition], pending.data))
+        for data in pending.data:
+            ends[partition] += 1
+            rows[partition].append((ends[partition], data))
     for partition, appended in rows.items():
         connection.executemany(f"INSERT INTO {table(partition)} VALUES (?, ?)", appended)  # noqa: S608 (a number)
     connection.execute("COMMIT")

@@ -121,7 +121,9 @@ class Committer:
             _log.error("the log is away: part of the life of sessions is not recorded", events=self.unrecorded)
 
     async def _commit(self, partition: int, event: RoomEvent | ControlEvent) -> Applied | Refused:
-        if not self._append_to.up:  # it tries again by itself; each of a session's commands would wait for it, one behind the other
+        if (
+            not self._append_to.up
+        ):  # it tries again by itself; each of a session's commands would wait for it, one behind the other
             return _UNAVAILABLE
         future = self._waiting[event.id] = asyncio.get_running_loop().create_future()
         try:

@@ -99,15 +99,16 @@ class Queries:
                 inside.append(key(room))
             elif member.invited_by is not None:
                 others.append(key(room))
-        last = len(others) + most - len(inside)
-        for one in order if last > 0 else ():
+        lacking = most - len(inside)
+        for one in order:
+            if lacking <= 0:
+                break
             await turn.over()
             room, member = self._store.room(one[1]), self._store.member(one[1], user)
-            if room is None or not _matches(room, wanted) or (member is not None and (member.role or member.invited_by)):
-                continue
-            others.append(one)
-            if len(others) >= last:
-                break
+            known = member is not None and (member.role is not None or member.invited_by is not None)  # he is there already
+            if room is not None and not known and _matches(room, wanted):
+                others.append(one)
+                lacking -= 1
         return [self._entry(name, user) for _, name in (sorted(inside) + sorted(others))[:most]]
 
     def _entry(self, name: str, user: str) -> dict[str, Any]:

@@ -96,8 +96,8 @@ class StoreWriter:
                     await loop.run_in_executor(self._thread, store_sql.write, self._connection, self.writing)
                 except sqlite3.OperationalError as error:
                     await self._failed(error)
-                except Exception as error:
-                    self._failure = error  # whoever comes next raises it: nobody may be waiting now
+                except Exception as error:  # noqa: BLE001 (kept, and raised where somebody waits)
+                    self._failure = error
                     self.fault = f"the read model cannot be written: {error}"
                     return
                 else:
