@@ -4,7 +4,7 @@ import { Chat, titleOf } from "./chat.js";
 import { write } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { Credentials } from "./credentials.js";
-import { classes, html, render, useEffect, useState } from "./html.js";
+import { classes, html, render, useEffect, useLayoutEffect, useState } from "./html.js";
 import { RoomsDialog } from "./rooms-dialog.js";
 import { Side } from "./side.js";
 import { Sidebar } from "./sidebar.js";
@@ -43,7 +43,7 @@ function Shell({ chat, credentials, onSignOut }) {
   const [, redraw] = useState(0);
   const [side, setSide] = useState(null);
   const [adding, setAdding] = useState(false);
-  useEffect(() => chat.subscribe(() => redraw((count) => count + 1)), [chat]);
+  useLayoutEffect(() => chat.subscribe(() => redraw((count) => count + 1)), [chat]); // an effect would miss the first changes
   useEffect(() => {
     document.title = titleOf(chat);
   });
