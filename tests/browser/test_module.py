@@ -43,7 +43,7 @@ class Site:
         self.origin = f"http://127.0.0.1:{self.server.server_port}"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def new_site() -> Iterator[Callable[[], Site]]:
     """Sites, each of an origin of its own."""
     with ExitStack() as stack:
@@ -60,10 +60,18 @@ def new_site() -> Iterator[Callable[[], Site]]:
         yield new_site
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def elsewhere(new_site: Callable[[], Site]) -> Site:
     """One of them."""
     return new_site()
+
+
+@pytest.fixture(scope="module")
+def node(elsewhere: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a node that takes its pages."""
+    settings = {"origins": elsewhere.origin, "dev_issuer": "1"}
+    with Cluster(tmp_path_factory.mktemp("module"), settings, count=1) as cluster:
+        yield cluster[0].url
 
 
 def example(language: str, start: str) -> str:
@@ -73,44 +81,43 @@ def example(language: str, start: str) -> str:
     return str(found[0])
 
 
-def test_a_page_of_another_origin_chats_through_the_module(elsewhere: Site, meet: MeetPerson, tmp_path: Path) -> None:
+def test_a_page_of_another_origin_chats_through_the_module(elsewhere: Site, node: str, meet: MeetPerson) -> None:
     """Two clients in one foreign page: what one sends the other gets in order, and a wrong token asks for a sign-in."""
-    with Cluster(tmp_path, {"origins": elsewhere.origin}, count=1) as cluster:
-        guest = meet("guest")
-        guest.page.goto(elsewhere.origin)
-        found = guest.page.evaluate(
-            """async ({ node, tokens }) => {
-              const { connect } = await import(`${node}/tidegate.js`);
-              const client = (token) => {
-                const tide = connect({ url: node, getToken: async () => token });
-                const states = [];
-                tide.on("status", (status) => states.push(status));
-                return { tide, states };
-              };
-              const reached = (one, state) => new Promise((resolve) => {
-                const look = () => {
-                  const last = one.states.find((status) => status.state === state);
-                  if (last) resolve(last);
-                  return last !== undefined;
-                };
-                if (!look()) one.tide.on("status", look);
-              });
-              const [ann, bob, eve] = [client(tokens.ann), client(tokens.bob), client("not a token")];
-              const refused = await reached(eve, "sign-in");
-              await ann.tide.request("room:create", { room: "module" });
-              await bob.tide.request("room:join", { room: "module" });
-              const texts = Array.from({ length: 30 }, (_, at) => `word ${at}`);
-              const heard = [];
-              const all = new Promise((resolve) => bob.tide.on("message", ({ text }) => heard.push(text) === texts.length && resolve()));
-              const sent = await Promise.all(texts.map((text) => ann.tide.send({ room: "module", text })));
-              await all;
-              const cursors = bob.tide.resume.cursors;
-              for (const { tide } of [ann, bob, eve]) tide.close();
-              const closed = await bob.tide.send({ room: "module", text: "late" }).catch(({ code }) => code);
-              return { refused: refused.code, heard, seqs: sent.map(({ seq }) => seq), cursors, closed };
-            }""",
-            {"node": cluster[0].url, "tokens": {"ann": token("ann"), "bob": token("bob")}},
-        )
+    guest = meet("guest")
+    guest.page.goto(elsewhere.origin)
+    found = guest.page.evaluate(
+        """async ({ node, tokens }) => {
+          const { connect } = await import(`${node}/tidegate.js`);
+          const client = (token) => {
+            const tide = connect({ url: node, getToken: async () => token });
+            const states = [];
+            tide.on("status", (status) => states.push(status));
+            return { tide, states };
+          };
+          const reached = (one, state) => new Promise((resolve) => {
+            const look = () => {
+              const last = one.states.find((status) => status.state === state);
+              if (last) resolve(last);
+              return last !== undefined;
+            };
+            if (!look()) one.tide.on("status", look);
+          });
+          const [ann, bob, eve] = [client(tokens.ann), client(tokens.bob), client("not a token")];
+          const refused = await reached(eve, "sign-in");
+          await ann.tide.request("room:create", { room: "module" });
+          await bob.tide.request("room:join", { room: "module" });
+          const texts = Array.from({ length: 30 }, (_, at) => `word ${at}`);
+          const heard = [];
+          const all = new Promise((resolve) => bob.tide.on("message", ({ text }) => heard.push(text) === texts.length && resolve()));
+          const sent = await Promise.all(texts.map((text) => ann.tide.send({ room: "module", text })));
+          await all;
+          const cursors = bob.tide.resume.cursors;
+          for (const { tide } of [ann, bob, eve]) tide.close();
+          const closed = await bob.tide.send({ room: "module", text: "late" }).catch(({ code }) => code);
+          return { refused: refused.code, heard, seqs: sent.map(({ seq }) => seq), cursors, closed };
+        }""",
+        {"node": node, "tokens": {"ann": token("ann"), "bob": token("bob")}},
+    )
     assert found["refused"] == "token_malformed"
     assert found["heard"] == [f"word {at}" for at in range(30)]
     assert found["seqs"] == list(range(3, 33))
@@ -191,71 +198,71 @@ def tickets_of(guest: Person) -> Callable[[], list[str | None]]:
     return lambda: opened
 
 
-def test_who_comes_back_brings_the_ticket_of_the_last_welcome(elsewhere: Site, meet: MeetPerson, tmp_path: Path) -> None:
+def test_who_comes_back_brings_the_ticket_of_the_last_welcome(elsewhere: Site, node: str, meet: MeetPerson) -> None:
     """Each connection but the first has the ticket of the one before in its query; another client's `resume` has it too."""
-    with Cluster(tmp_path, {"origins": elsewhere.origin}, count=1) as cluster:
-        guest = meet("guest")
-        guest.page.goto(elsewhere.origin)
-        opened = tickets_of(guest)
-        given = guest.page.evaluate(
-            """async ({ node, token }) => {
-              const { connect } = await import(`${node}/tidegate.js`);
-              const getToken = async () => token;
-              const welcomed = (tide) => new Promise((resolve) => {
-                const off = tide.on("status", (status) => status.state === "connected" && (off(), resolve(status.ticket)));
-              });
-              const tide = connect({ url: node, getToken });
-              const tickets = [await welcomed(tide)];
-              for (let at = 0; at < 2; at += 1) {
-                tide.move(node);
-                tickets.push(await welcomed(tide));
-              }
-              const { resume } = tide;
-              tide.close();
-              const next = connect({ url: node, getToken, resume });
-              await welcomed(next);
-              next.close();
-              return tickets;
-            }""",
-            {"node": cluster[0].url, "token": token("guest")},
-        )
-        assert len(set(given)) == 3
-        assert opened() == [None, *given]
+    guest = meet("guest")
+    guest.page.goto(elsewhere.origin)
+    opened = tickets_of(guest)
+    given = guest.page.evaluate(
+        """async ({ node, token }) => {
+          const { connect } = await import(`${node}/tidegate.js`);
+          const getToken = async () => token;
+          const welcomed = (tide) => new Promise((resolve) => {
+            const off = tide.on("status", (status) => status.state === "connected" && (off(), resolve(status.ticket)));
+          });
+          const tide = connect({ url: node, getToken });
+          const tickets = [await welcomed(tide)];
+          for (let at = 0; at < 2; at += 1) {
+            tide.move(node);
+            tickets.push(await welcomed(tide));
+          }
+          const { resume } = tide;
+          tide.close();
+          const next = connect({ url: node, getToken, resume });
+          await welcomed(next);
+          next.close();
+          return tickets;
+        }""",
+        {"node": node, "token": token("guest")},
+    )
+    assert len(set(given)) == 3
+    assert opened() == [None, *given]
 
 
-def test_the_guides_trial_works_on_a_fresh_cluster_and_again(elsewhere: Site, meet: MeetPerson, tmp_path: Path) -> None:
+def test_the_guides_trial_works_on_a_fresh_cluster_and_again(
+    elsewhere: Site, node: str, meet: MeetPerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The page of the guide, as it stands there but for the ports: it makes the room, and the next time it joins it."""
-    with Cluster(tmp_path, {"origins": elsewhere.origin, "dev_issuer": "1"}, count=1) as cluster:
-        elsewhere.page = re.sub(r"http://127\.0\.0\.1:800\d", cluster[0].url, example("html", "Promise.any"))
-        guest = meet("guest")
-        guest.page.goto(elsewhere.origin)
-        log = guest.page.locator("#log")
-        expect(log).to_contain_text("lobby 2 ann: hello", timeout=PATIENCE_MS)
-        expect(log).to_contain_text("connected")
-        guest.page.reload()
-        expect(log).to_contain_text("lobby 3 ann: hello", timeout=PATIENCE_MS)
+    page = re.sub(r"http://127\.0\.0\.1:800\d", node, example("html", "Promise.any"))
+    monkeypatch.setattr(elsewhere, "page", page)
+    guest = meet("guest")
+    guest.page.goto(elsewhere.origin)
+    log = guest.page.locator("#log")
+    expect(log).to_contain_text("lobby 2 ann: hello", timeout=PATIENCE_MS)
+    expect(log).to_contain_text("connected")
+    guest.page.reload()
+    expect(log).to_contain_text("lobby 3 ann: hello", timeout=PATIENCE_MS)
 
 
-def test_a_stock_client_as_the_guide_has_it_brings_its_ticket(elsewhere: Site, meet: MeetPerson, tmp_path: Path) -> None:
+def test_a_stock_client_as_the_guide_has_it_brings_its_ticket(elsewhere: Site, node: str, meet: MeetPerson) -> None:
     """The guide's lines for socket.io-client: a lost transport is resumed, with the ticket in the query."""
-    with Cluster(tmp_path, {"origins": elsewhere.origin}, count=1) as cluster:
-        lines = example("js", "auth: async (give)") + example("js", "opts.query")
-        guest = meet("guest")
-        guest.page.goto(elsewhere.origin)
-        opened = tickets_of(guest)
-        given = guest.page.evaluate(
-            """async ({ node, token, lines }) => {
-              const { io } = await import(`${node}/web/vendor/socket.io.esm.min.js`);
-              const stock = (url, options) => io(url, { transports: ["websocket"], ...options });
-              const socket = new Function("io", "freshToken", `${lines}; return socket;`)(stock, async () => token);
-              const next = () => new Promise((resolve) => socket.once("welcome", resolve));
-              const first = await next();
-              socket.io.engine.close();
-              const second = await next();
-              socket.close();
-              return { ticket: first.ticket, resumed: second.resumed };
-            }""",
-            {"node": cluster[0].url, "token": token("guest"), "lines": lines.replace("https://a.example.org", cluster[0].url)},
-        )
+    lines = example("js", "auth: async (give)") + example("js", "opts.query")
+    guest = meet("guest")
+    guest.page.goto(elsewhere.origin)
+    opened = tickets_of(guest)
+    given = guest.page.evaluate(
+        """async ({ node, token, lines }) => {
+          const { io } = await import(`${node}/web/vendor/socket.io.esm.min.js`);
+          const stock = (url, options) => io(url, { transports: ["websocket"], ...options });
+          const socket = new Function("io", "freshToken", `${lines}; return socket;`)(stock, async () => token);
+          const next = () => new Promise((resolve) => socket.once("welcome", resolve));
+          const first = await next();
+          socket.io.engine.close();
+          const second = await next();
+          socket.close();
+          return { ticket: first.ticket, resumed: second.resumed };
+        }""",
+        {"node": node, "token": token("guest"), "lines": lines.replace("https://a.example.org", node)},
+    )
     assert given["resumed"] is True
     assert opened() == [None, given["ticket"]]

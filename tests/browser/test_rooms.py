@@ -13,9 +13,9 @@ pytestmark = pytest.mark.timeout(120)
 PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One node without any room."""
+    """One node; without any room until the first test makes one."""
     with Cluster(tmp_path_factory.mktemp("fresh"), {"dev_issuer": "1"}, count=1) as cluster:
         yield cluster
 
@@ -75,7 +75,7 @@ def test_the_first_room_of_a_cluster(fresh: Cluster, meet: MeetPerson, shoot: Sh
 
 def test_the_rooms_dialog_fits_a_phone(fresh: Cluster, meet: MeetPerson, shoot: Shoot) -> None:
     """At 390 pixels nothing of it is wider than the screen, with an error and an offer in it too."""
-    ann = meet("ann", color_scheme="light", **PHONE).sign_in(fresh[0].url)
+    ann = meet("pia", color_scheme="light", **PHONE).sign_in(fresh[0].url)
     ann.page.get_by_role("button", name="Join or create a room").click()
     dialog = ann.page.get_by_role("dialog")
     dialog.get_by_label("Find a public room").fill("The lobby of the harbour office at the old pier")
