@@ -89,6 +89,7 @@ class Projector:
     def _level(self, partition: int) -> None:
         self._catching_up.discard(partition)
         if not self._catching_up:
+            self._store.room_order.level()
             self.ready.set()
 
     async def _apply(self, partition: int, batch: Sequence[Record], end: Position) -> None:

@@ -17,6 +17,7 @@ from node.flow.room_order import Key, key
 from node.flow.store import Store
 
 TURN_S = 0.005  # of one query, before the event loop may do something else
+_LOOK_AT = 200  # rooms, between two looks at the clock
 Answer = dict[str, Any] | Refused
 
 
@@ -87,28 +88,29 @@ class Queries:
     async def _list(self, query: ListRooms, user: str) -> list[dict[str, Any]]:
         """First the rooms that the user is in, then the others; of each, what changed last is first."""
         wanted, most, turn = (query.query or "").casefold(), self._most(query.limit), _Turn()
-        order = list(self._store.public_rooms())
+        while not self._store.room_order.step():
+            await turn.over()
+        order, titles = self._store.room_order.keys.copy(), self._store.room_order.titles
         inside: list[Key] = []
         others: list[Key] = []
         for name in list(self._store.rooms_of(user)):
             await turn.over()
             room, member = self._store.room(name), self._store.member(name, user)
-            if room is None or member is None or not _matches(room, wanted):
+            if room is None or member is None or not (wanted in name or wanted in room.title.casefold()):
                 continue
             if member.role is not None:
                 inside.append(key(room))
             elif member.invited_by is not None:
                 others.append(key(room))
-        lacking = most - len(inside)
-        for one in order:
+        lacking, there = most - len(inside), {name for _, name in inside + others}
+        for start in range(0, len(order) if lacking > 0 else 0, _LOOK_AT):
+            await turn.over()
+            for one in order[start : start + _LOOK_AT]:
+                if (wanted in one[1] or wanted in titles[one[1]]) and one[1] not in there:
+                    others.append(one)
+                    lacking -= 1
             if lacking <= 0:
                 break
-            await turn.over()
-            room, member = self._store.room(one[1]), self._store.member(one[1], user)
-            known = member is not None and (member.role is not None or member.invited_by is not None)  # he is there already
-            if room is not None and not known and _matches(room, wanted):
-                others.append(one)
-                lacking -= 1
         return [self._entry(name, user) for _, name in (sorted(inside) + sorted(others))[:most]]
 
     def _entry(self, name: str, user: str) -> dict[str, Any]:
@@ -173,10 +175,6 @@ class _Turn:
         if time.monotonic() > self._until:
             await asyncio.sleep(0)
             self._until = time.monotonic() + TURN_S
-
-
-def _matches(room: Room, wanted: str) -> bool:
-    return wanted in room.name or wanted in room.title.casefold()
 
 
 def _own_room(room: Room, member: Member) -> dict[str, Any]:
