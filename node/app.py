@@ -150,7 +150,7 @@ class Node:
             )
         )
         self.gateway = self.status.gateway = self._gateway()
-        self.status.presence = self.presence
+        self.status.presence, self.status.committer = self.presence, self.committer
         self.metrics.watch(self.status.gauges)
         if isinstance(self._keys, IssuerKeys):
             self.metrics.watch(self._keys.gauges)

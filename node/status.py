@@ -5,6 +5,7 @@ from typing import Any
 
 from broker.log import Log
 from node.edge.gateway import Gateway
+from node.flow.committer import Committer
 from node.flow.presence import Presence
 from node.flow.projector import Projector
 from node.flow.store import Store
@@ -21,6 +22,7 @@ class Status:
         self._metrics, self._clock = metrics, clock
         self.gateway: Gateway
         self.presence: Presence
+        self.committer: Committer
 
     def not_ready(self) -> dict[str, str]:
         """What keeps the node from being ready, with words for people; empty when it is (`/readyz`)."""
@@ -32,6 +34,8 @@ class Status:
         if not self._projector.ready.is_set():
             done, total = self._projector.progress()
             reasons["catching up"] = f"{done} of {total} events"
+        if self.committer.is_full:
+            reasons["log behind"] = f"{self.committer.unrecorded} events of the life of sessions wait for the log"
         if self._store.fault is not None:
             reasons["read model"] = self._store.fault
         if self.gateway.draining:
@@ -39,9 +43,9 @@ class Status:
         return reasons
 
     def refusing(self) -> str | None:
-        """Why no handshake is taken now. A log that is away is no reason: who is here can still read."""
+        """Why no handshake is taken now. A log that is away is no reason, until too much waits for it: who is here can still read."""
         reasons = self.not_ready()
-        return next((name for name in ("draining", "diverged", "catching up") if name in reasons), None)
+        return next((name for name in ("draining", "diverged", "catching up", "log behind") if name in reasons), None)
 
     def state(self) -> dict[str, Any]:
         """What this node tells the others: its entry in `/api/cluster`."""
