@@ -26,7 +26,7 @@ from broker.memory import open_memory
 from broker.sqlite import open_sqlite
 from broker.topology import control_partition
 from node.auth.admission import Admission
-from node.auth.configured import key_problems, key_source, policy_of
+from node.auth.configured import key_problems, key_source, policy_of, token_life
 from node.auth.deadlines import Schedule
 from node.auth.jwks import IssuerKeys
 from node.auth.levelling import Levels
@@ -37,6 +37,7 @@ from node.config import ConfigurationError, Settings
 from node.core.effects import Applied, Effect, Lost
 from node.core.errors import Refused
 from node.core.events import ControlEvent, Event, NodeStarted, TokensRevoked, UserSuspended
+from node.core.view import session_revoked
 from node.edge.admin import Admin, AdminFace
 from node.edge.door import Door
 from node.edge.entry import Entry
@@ -61,6 +62,7 @@ from node.status import Status
 VERSION = version("tidegate")
 OTHER_CONNECTIONS = 2_048  # TCP connections beside the sessions: handshakes, the API, scrapers
 RESUMABLE_MS = 600_000  # how long after its end a session still counts as one that is coming back
+SWEEP_S = 3_600.0
 RECORD_S = 2.0  # what the last closes of sessions may take to reach the log at the end
 GC_THRESHOLD = (
     50_000,
@@ -144,6 +146,8 @@ class Node:
                 clock=clock,
                 new_id=self._new_id,
                 withdraw=self._withdraw,
+                life=token_life(settings),
+                view=store,
                 sessions=store.sessions,
                 drain=self.presence.ask_to_drain,
                 stats=self.status.cluster,
@@ -171,6 +175,7 @@ class Node:
             background = [
                 tasks.create_task(self.projector.run(), name="projector"),
                 tasks.create_task(self._store.run(self.projector.ready), name="store"),
+                tasks.create_task(self._sweep(), name="sweep"),
                 tasks.create_task(self.presence.run(), name="presence"),
                 tasks.create_task(self.gateway.run(), name="stats"),
                 tasks.create_task(measure_loop_lag(self._late), name="loop-lag"),
@@ -215,6 +220,15 @@ class Node:
         self.presence.begin()
         self.chat.record(NodeStarted(id=self._new_id(), at=self._clock(), by=self._settings.node_id))
         _log.info("ready", node=self._settings.node_id, events=self.projector.progress()[1])
+
+    async def _sweep(self) -> None:
+        """Forget the withdrawals that are over, once level with the log and from time to time, for ever."""
+        await self.projector.ready.wait()
+        while True:
+            forgotten = self._store.sweep(self._clock())
+            if forgotten:
+                _log.info("withdrawals that are over are forgotten", withdrawals=forgotten)
+            await asyncio.sleep(SWEEP_S)
 
     async def _leave_when_diverged(self) -> None:
         await self.projector.has_diverged.wait()
@@ -336,7 +350,7 @@ class Node:
 def _door(settings: Settings, store: Store, epoch: str) -> Door:
     def resumable(session: str, now: int) -> bool:
         found = store.session(session)
-        if found is None or store.revoked_session(session):
+        if found is None or session_revoked(store, session, now):
             return False
         return found.closed_at is None or now - found.closed_at <= RESUMABLE_MS
 

@@ -9,6 +9,7 @@ from node.auth.keys import FixedKeys, Key, KeyRing, UnfitKey
 from node.auth.pem import keys_of_pem
 from node.auth.tokens import Policy
 from node.config import ConfigurationError, Settings
+from node.core.forgetting import TokenLife
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -22,6 +23,12 @@ def policy_of(settings: Settings) -> Policy:
         max_bytes=settings.limits.token_bytes,
         max_user_chars=settings.limits.user_chars,
     )
+
+
+def token_life(settings: Settings) -> TokenLife:
+    """How long a token may be one."""
+    policy = policy_of(settings)
+    return TokenLife(max_ttl_ms=policy.max_ttl_ms, leeway_ms=policy.leeway_ms)
 
 
 def fixed_keys(settings: Settings) -> KeyRing:

@@ -83,7 +83,7 @@ async def _run(settings: Settings, until: Moment | Place | None, *, verify: bool
 
 
 def _compare(settings: Settings, rebuilt: Path, live: Path, replayed: str, foreign: Sequence[str]) -> int:
-    found = [*foreign, *differences(live, rebuilt)]
+    found = [*foreign, *differences(live, rebuilt, now=time.time_ns() // 1_000_000)]
     for line in found:
         say(re.sub(r" in the (first|second)$", lambda which: f" in the {_CALLED[which[1]]}", line))
     many = "no difference" if not found else counted(len(found), "difference")

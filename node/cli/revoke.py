@@ -3,12 +3,14 @@
 import time
 from typing import Annotated
 
+from node.auth.configured import token_life
 from node.cli.flags import Command, Takes
 from node.cli.moments import TIME, Moment, written
 from node.cli.withdrawing import BY, ID, USER, withdraw
 from node.config import ConfigurationError, Settings
 from node.config_values import quoted
 from node.core.events import TokensRevoked
+from node.core.forgetting import with_until
 from node.flow.ids import id_maker
 
 
@@ -30,7 +32,8 @@ def revoke(
     """Withdraw tokens or a session, for good: by user, by token or by session.
 
     It is appended to the log: nodes that run end the sessions that are touched within a second, the others know when they start.
-    A token without `iat` counts as issued before any moment, one of a whole second as issued at its start.
+    A token without `iat` counts as issued before any moment, one of a whole second as issued at its start. Where
+    TIDEGATE_JWT_MAX_TTL_SECONDS is set, which has to be what the nodes have, it is forgotten when no token that it touches can be left.
     """
     given = [flag for flag, value in (("--user", user), ("--jti", jti), ("--session", session)) if value is not None]
     problems = []
@@ -43,6 +46,7 @@ def revoke(
     at = time.time_ns() // 1_000_000
     moment = before.ms if before is not None else at
     event = TokensRevoked(id=id_maker()(), at=at, by=BY, before=moment, user=user, jti=jti, session=session)
+    event = with_until(event, token_life(settings), None)
     if user is not None:
         done = f"the tokens of {quoted(user)} that were issued before {written(moment)}"
     elif jti is not None:
@@ -52,4 +56,4 @@ def revoke(
     return withdraw(settings, event, f"withdrawn: {done}")
 
 
-COMMAND = Command(run=revoke, settings=("log", "data"))
+COMMAND = Command(run=revoke, settings=("log", "data", "jwt_max_ttl_seconds", "jwt_leeway_seconds"))

@@ -83,11 +83,11 @@ class MemoryView:
     def withdrawals(self, user: str) -> Withdrawals | None:
         return self._withdrawals.get(user)
 
-    def revoked_jti(self, jti: str) -> bool:
-        return jti in self._jtis
+    def revoked_jti(self, jti: str) -> int | None:
+        return self._jtis.get(jti)
 
-    def revoked_session(self, session: str) -> bool:
-        return session in self._revoked_sessions
+    def revoked_session(self, session: str) -> int | None:
+        return self._revoked_sessions.get(session)
 
     def put_room(self, room: Room) -> None:
         self._rooms[room.name] = room
@@ -113,11 +113,18 @@ class MemoryView:
     def put_withdrawals(self, user: str, withdrawals: Withdrawals) -> None:
         self._withdrawals[user] = withdrawals
 
-    def put_revoked_jti(self, jti: str, at: int) -> None:
-        self._jtis[jti] = at
+    def put_revoked_jti(self, jti: str, until: int) -> None:
+        self._jtis[jti] = until
 
-    def put_revoked_session(self, session: str, at: int) -> None:
-        self._revoked_sessions[session] = at
+    def put_revoked_session(self, session: str, until: int) -> None:
+        self._revoked_sessions[session] = until
+
+    def sweep(self, now: int) -> None:
+        """Forget the withdrawals that have no say any more at `now`."""
+        left = {user: withdrawals.left(now) for user, withdrawals in self._withdrawals.items()}
+        self._withdrawals = {user: withdrawals for user, withdrawals in left.items() if withdrawals is not None}
+        self._jtis = {jti: until for jti, until in self._jtis.items() if now < until}
+        self._revoked_sessions = {session: until for session, until in self._revoked_sessions.items() if now < until}
 
     def dump(self) -> dict[str, Any]:
         """The whole state as plain values, to compare two of them."""

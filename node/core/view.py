@@ -12,6 +12,7 @@ import msgspec
 from node.core.events import EndReason, Role, RoomKind
 
 LOST = -1  # in place of a `seq`
+FOR_EVER = 2**53  # in place of a moment: the largest number that an event may hold
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,70 +99,47 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def holds(until: int | None, now: int) -> bool:
-    """Whether what ends at `until` (None: never) holds at `now`."""
-    return until is None or now < until
-
-
 class Revoked(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens issued before `before` (or without `iat`) are not accepted; forgotten from `until` on (None: never)."""
+    """Tokens issued before `before` (or without `iat`) are not accepted, until `until`: there are none left then."""
 
     before: int
-    until: int | None = None
+    until: int = FOR_EVER
 
     def covers(self, other: "Revoked") -> bool:
         """Whether the other says nothing that this one does not say, at any time."""
-        return self.before >= other.before and (self.until is None or (other.until is not None and self.until >= other.until))
-
-
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
-    """A withdrawn `jti`, or session that was not known: forgotten from `until` on (None: never)."""
-
-    at: int  # of the last withdrawal
-    until: int | None = None
-
-    def again(self, other: "Mark | None") -> "Mark":
-        """The mark of one that bore `other` before."""
-        if other is None or self.until is None:
-            return self
-        return Mark(at=self.at, until=None if other.until is None else max(self.until, other.until))
+        return self.before >= other.before and self.until >= other.until
 
 
 class Withdrawals(msgspec.Struct, frozen=True, kw_only=True):
     """What has been withdrawn from one user.
 
-    What its `until` has passed has no say any more, and may have been forgotten: `left` is what remains. Forgetting at any times and
-    withdrawing anew leave the same as never forgetting and `left` at the end.
+    What its `until` has passed has no say any more, and may have been forgotten: `left` is what remains. To forget at any moments and
+    go on withdrawing gives the same as to go on withdrawing and forget at the last of them.
     """
 
     revoked: tuple[Revoked, ...] = ()  # none covers another
-    suspended: bool = False
-    suspended_until: int | None = None  # with `suspended`: None is for ever
+    suspended_until: int | None = None  # None: he is not
 
     def code(self, issued_at: int | None, now: int) -> Literal["user_suspended", "token_revoked"] | None:
         """Why a token of the user, issued at `issued_at`, is not accepted at `now`; None where nothing withdraws it."""
-        if self.suspended and holds(self.suspended_until, now):
+        if self.suspended_until is not None and now < self.suspended_until:
             return "user_suspended"
-        touched = (one for one in self.revoked if issued_at is None or issued_at < one.before)
-        return "token_revoked" if any(holds(one.until, now) for one in touched) else None
+        if any(now < one.until and (issued_at is None or issued_at < one.before) for one in self.revoked):
+            return "token_revoked"
+        return None
 
     def with_revoked(self, new: Revoked) -> "Withdrawals":
         """These and one more."""
         if any(one.covers(new) for one in self.revoked):
             return self
-        kept = (one for one in self.revoked if not new.covers(one))
-        revoked = sorted((*kept, new), key=lambda one: one.before)
-        return msgspec.structs.replace(self, revoked=tuple(revoked))
+        kept = [one for one in self.revoked if not new.covers(one)]
+        return msgspec.structs.replace(self, revoked=tuple(sorted([*kept, new], key=lambda one: one.before)))
 
     def left(self, now: int) -> "Withdrawals | None":
         """What still holds at `now`; None where nothing does."""
-        revoked = tuple(one for one in self.revoked if holds(one.until, now))
-        suspended = self.suspended and holds(self.suspended_until, now)
-        if not revoked and not suspended:
-            return None
-        return Withdrawals(
-            revoked=revoked, suspended=suspended, suspended_until=self.suspended_until if suspended else None
-        )
+        revoked = tuple(one for one in self.revoked if now < one.until)
+        suspended = self.suspended_until if self.suspended_until is not None and now < self.suspended_until else None
+        return Withdrawals(revoked=revoked, suspended_until=suspended) if revoked or suspended is not None else None
 
 
 class View(Protocol):
@@ -202,11 +180,13 @@ class View(Protocol):
 
     def open_sessions_of(self, user: str) -> Iterable[Session]: ...
     def withdrawals(self, user: str) -> Withdrawals | None: ...
-    def revoked_jti(self, jti: str) -> Mark | None: ...
-    def revoked_session(self, session: str) -> Mark | None:
-        """The mark of one that was withdrawn before it was known; see `session_revoked`."""
+    def revoked_jti(self, jti: str) -> int | None:
+        """Until when tokens with this `jti` are withdrawn, where they were; see `jti_revoked`."""
         ...
 
+    def revoked_session(self, session: str) -> int | None:
+        """The same for a session that was withdrawn before it was known; see `session_revoked`."""
+        ...
 
     def put_room(self, room: Room) -> None: ...
     def put_member(self, room: str, member: Member) -> None: ...
@@ -215,8 +195,8 @@ class View(Protocol):
     def put_seen(self, key: str, seq: int, at: int) -> None: ...
     def put_session(self, session: Session) -> None: ...
     def put_withdrawals(self, user: str, withdrawals: Withdrawals) -> None: ...
-    def put_revoked_jti(self, jti: str, mark: Mark) -> None: ...
-    def put_revoked_session(self, session: str, mark: Mark) -> None: ...
+    def put_revoked_jti(self, jti: str, until: int) -> None: ...
+    def put_revoked_session(self, session: str, until: int) -> None: ...
 
 
 def root_of(view: View, session: str) -> str:
@@ -234,12 +214,12 @@ def root_of(view: View, session: str) -> str:
 
 def jti_revoked(view: View, jti: str | None, now: int) -> bool:
     """Whether the token of this id has been withdrawn."""
-    mark = view.revoked_jti(jti) if jti is not None else None
-    return mark is not None and holds(mark.until, now)
+    until = view.revoked_jti(jti) if jti is not None else None
+    return until is not None and now < until
 
 
 def session_revoked(view: View, session: str, now: int) -> bool:
     """Whether the chain of the session has been withdrawn, by any of its sessions: none of them may be resumed."""
     root = root_of(view, session)
-    first, mark = view.session(root), view.revoked_session(root)
-    return (first is not None and first.revoked) or (mark is not None and holds(mark.until, now))
+    first, until = view.session(root), view.revoked_session(root)
+    return (first is not None and first.revoked) or (until is not None and now < until)

@@ -8,8 +8,9 @@ import msgspec
 from node.core.commands import Seq, UserName
 from node.core.errors import Refused
 from node.core.events import ControlEvent, TokensRevoked, UserSuspended
+from node.core.forgetting import TokenLife, with_until
 from node.core.identity import Principal
-from node.core.view import Session
+from node.core.view import Session, View
 from node.edge import wire
 
 MOST_SESSIONS = 1_000  # in one answer, the newest; who needs all of a large cluster's reads the log
@@ -62,6 +63,8 @@ class AdminFace(msgspec.Struct, frozen=True, kw_only=True):
     clock: Callable[[], int]
     new_id: Callable[[], str]
     withdraw: Callable[[ControlEvent], Awaitable[Refused | None]]  # returns once it is applied here
+    life: TokenLife
+    view: View
     sessions: Callable[[int | None], Awaitable[list[Session]]]  # open now, or at a past moment (ms), oldest first
     drain: Callable[[str], bool]  # asks a node to drain; False when no such node is there
     stats: Callable[[], dict[str, Any]]  # the payload of `stats`
@@ -112,6 +115,7 @@ class Admin:
             jti=command.jti,
             session=command.session,
         )
+        event = with_until(event, self._face.life, self._face.view)
         return await self._withdraw(event) if command.user is None else _with_before(await self._withdraw(event), before)
 
     async def _withdraw(self, event: ControlEvent) -> dict[str, Any] | Refused:

@@ -9,7 +9,7 @@ from node.auth.denied import Denied
 from node.auth.sources import find_token
 from node.auth.verifier import Verifier
 from node.core.identity import Principal
-from node.core.view import View
+from node.core.view import View, jti_revoked, session_revoked
 from node.metrics import Metrics
 
 SCOPES = {"/": "chat", "/admin": "admin"}
@@ -60,7 +60,7 @@ class Judge:
         if isinstance(principal, Denied):
             return principal
         resume = self._resume(auth)
-        if isinstance(resume, Resume) and self._view.revoked_session(resume.session):
+        if isinstance(resume, Resume) and session_revoked(self._view, resume.session, self._clock()):
             return Denied("token_revoked", "this session has been withdrawn")
         return resume if isinstance(resume, Denied) else Accepted(principal=principal, source=source, resume=resume)
 
@@ -102,7 +102,7 @@ class Judge:
             if code is not None:
                 what = "this user is suspended" if code == "user_suspended" else "this token has been withdrawn"
                 return Denied(code, what)
-        if principal.jti is not None and self._view.revoked_jti(principal.jti):
+        if jti_revoked(self._view, principal.jti, now):
             return Denied("token_revoked", "this token has been withdrawn")
         return None
 

@@ -100,16 +100,25 @@ def sessions(model: Path, at: int) -> list[Session]:
         return store_sql.sessions_at(connection, at)
 
 
-def differences(one: Path, other: Path) -> list[str]:
-    """What two read models of the same positions do not have in common, as lines for people; empty when they are equal."""
+def differences(one: Path, other: Path, *, now: int) -> list[str]:
+    """What two read models of the same positions do not have in common, as lines for people; empty when they are equal.
+
+    Withdrawals that have no say any more at `now` (ms) are passed over: one of the two may have forgotten them.
+    """
     with closing(_open(one)) as first, closing(_open(other)) as second:
         found = []
         for table, sql in store_sql.DERIVED.items():
-            lines = _differing(table, first.execute(sql), second.execute(sql))
+            rows = [_in_force(table, model.execute(sql), now) for model in (first, second)]
+            lines = _differing(table, *rows)
             shown = list(itertools.islice(lines, _MOST_DIFFERENCES))
             more = sum(1 for _ in lines)
             found += [*shown, f"{table}: {more} more"] if more else shown
     return found
+
+
+def _in_force(table: str, rows: Iterator[tuple[str, object]], now: int) -> Iterator[tuple[str, object]]:
+    judged = ((key, store_sql.in_force(table, value, now)) for key, value in rows)
+    return (row for row in judged if row[1] is not None)
 
 
 def _differing(table: str, first: Iterator[tuple[str, object]], second: Iterator[tuple[str, object]]) -> Iterator[str]:
@@ -162,9 +171,7 @@ def restore(file: Path, model: Path, progress: Progress) -> Manifest:
     part.unlink(missing_ok=True)
     copy(file, part, progress)
     if model.exists():
-        with closing(sqlite3.connect(model)) as old:
-            old.execute("PRAGMA journal_mode = DELETE")  # or its write-ahead log would be taken for the new one's
-        os.replace(model, model.with_name(f"{model.name}.bak"))
+        store_sql.move_aside(model)
     os.replace(part, model)
     return read_manifest(model)
 
@@ -190,5 +197,6 @@ def _open(path: Path) -> sqlite3.Connection:
         raise SnapshotError(f"{path} is no read model") from None
     if int(schema) != store_sql.SCHEMA:
         connection.close()
-        raise SnapshotError(f"{path} has schema {schema}, this version reads {store_sql.SCHEMA}")
+        advice = "its node, started with this version, makes it anew from the log; a snapshot has to be taken anew"
+        raise SnapshotError(f"{path} has schema {schema}, this version reads {store_sql.SCHEMA}: {advice}")
     return connection

@@ -15,23 +15,24 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import structlog
 
 from broker.log import START, LogDiverged, Position
 from node.core.view import Member, Message, Room, Session, TimelineEntry, Withdrawals
 from node.flow import store_sql
-from node.flow.past_sessions import sessions_at, unwritten
-from node.flow.room_order import RoomOrder
-from node.flow.search import matching, newest
+from node.flow.room_order import Key, RoomOrder
 from node.flow.store_sql import encode
 from node.flow.store_writer import StoreWriter
 
 SEARCHABLE_S = 2.0  # what a search waits for the index of a read model that has just been made, and for the file
+SWEEP_MARGIN_MS = 300_000  # a withdrawal is kept so much longer than it has a say: a clock may be set back
 _SEQ_BITS = 32
 _NEWEST = "SELECT id FROM timeline WHERE id BETWEEN ? AND ? AND name = 'message' ORDER BY id DESC LIMIT ?"
 _OLDEST = "SELECT id FROM timeline WHERE id BETWEEN ? AND ? AND name = 'message' ORDER BY id LIMIT ?"
 _SEQ_MASK = (1 << _SEQ_BITS) - 1
 
 _T = TypeVar("_T")
+_log = structlog.get_logger()
 _rooms = msgspec.json.Decoder(Room)
 _members = msgspec.json.Decoder(Member)
 _messages = msgspec.json.Decoder(Message)
@@ -102,6 +103,10 @@ class Store:
 
     def rooms(self) -> Iterable[Room]:
         return self._rooms.values()
+
+    def public_rooms(self) -> Sequence[Key]:
+        """`(-changed_at, name)` of all public rooms, the last change first; holds until the next call."""
+        return self._order.sorted()
 
     def member(self, room: str, user: str) -> Member | None:
         return self._members.get(room, {}).get(user)
@@ -176,18 +181,18 @@ class Store:
     def withdrawals(self, user: str) -> Withdrawals | None:
         return self._withdrawn.get(user)
 
-    def revoked_jti(self, jti: str) -> bool:
-        return ("jti", jti) in self._revoked
+    def revoked_jti(self, jti: str) -> int | None:
+        return self._revoked.get(("jti", jti))
 
-    def revoked_session(self, session: str) -> bool:
-        return ("session", session) in self._revoked
+    def revoked_session(self, session: str) -> int | None:
+        return self._revoked.get(("session", session))
 
     # Changes of the view
 
     def put_room(self, room: Room) -> None:
         number = self._numbers.setdefault(room.name, len(self._numbers) + 1)
         self._rooms[room.name] = room
-        self.room_order.changed(room)
+        self._order.changed(room)
         self._writer.batch.rooms[number] = room
 
     def put_member(self, room: str, member: Member) -> None:
@@ -240,11 +245,31 @@ class Store:
         self._withdrawn[user] = withdrawals
         self._writer.batch.withdrawals[user] = encode(withdrawals)
 
-    def put_revoked_jti(self, jti: str, at: int) -> None:
-        self._revoked["jti", jti] = self._writer.batch.revoked["jti", jti] = at
+    def put_revoked_jti(self, jti: str, until: int) -> None:
+        self._revoked["jti", jti] = self._writer.batch.revoked["jti", jti] = until
 
-    def put_revoked_session(self, session: str, at: int) -> None:
-        self._revoked["session", session] = self._writer.batch.revoked["session", session] = at
+    def put_revoked_session(self, session: str, until: int) -> None:
+        self._revoked["session", session] = self._writer.batch.revoked["session", session] = until
+
+    def sweep(self, now: int) -> int:
+        """Forget the withdrawals that have no say any more at `now` (ms), less a margin for clocks; returns how many.
+
+        It changes no answer: whoever judges passes over what its `until` has passed.
+        """
+        past, batch = now - SWEEP_MARGIN_MS, self._writer.batch
+        users = {user: left for user, one in self._withdrawn.items() if (left := one.left(past)) != one}
+        for user, left in users.items():
+            if left is not None:
+                self.put_withdrawals(user, left)
+            else:
+                del self._withdrawn[user]
+                batch.withdrawals[user] = None
+        marks = [key for key, until in self._revoked.items() if until <= past]
+        for key in marks:
+            del self._revoked[key]
+            batch.revoked[key] = None
+        batch.events += len(users) + len(marks)  # so that it is written, though no position has moved
+        return len(users) + len(marks)
 
     # What was said
 
@@ -290,7 +315,7 @@ class Store:
         The first 64 words count. Sees all that was applied before the call, but for the first seconds after a cold start
         and while the file cannot be written.
         """
-        query = matching(text)
+        query = _match(text)
         ranges = [self._numbers[room] << _SEQ_BITS for room in rooms if room in self._numbers]
         if not query or not ranges:
             return []
@@ -299,7 +324,7 @@ class Store:
                 await self._writer.searchable.wait()
                 await self.flush()
         loop = asyncio.get_running_loop()
-        ids = await loop.run_in_executor(self._search_thread, newest, self._searcher, query, ranges, limit)
+        ids = await loop.run_in_executor(self._search_thread, _search, self._searcher, query, ranges, limit)
         names = {number: name for name, number in self._numbers.items()}
         found = [self.message(names[key >> _SEQ_BITS], key & _SEQ_MASK) for key in ids]
         messages = [message for message in found if message is not None and message.deleted_at is None]
@@ -309,8 +334,8 @@ class Store:
         """The sessions open at `at` (ms; None: now, as far as the log says), oldest first."""
         if at is None:
             return list(self._open.values())
-        new = unwritten(self._writer.writing, self._writer.batch)
-        return await asyncio.get_running_loop().run_in_executor(self._search_thread, sessions_at, self._searcher, at, new)
+        await self.flush()
+        return await asyncio.get_running_loop().run_in_executor(self._search_thread, store_sql.sessions_at, self._searcher, at)
 
     # Writing
 
@@ -351,7 +376,7 @@ class Store:
         self._rooms_of: dict[str, dict[str, None]] = {}
         for number, name, value in read("SELECT number, name, value FROM rooms ORDER BY number"):
             self._numbers[name], self._rooms[name] = number, _rooms.decode(value)
-        self.room_order = RoomOrder(self._rooms)
+        self._order = RoomOrder(self._rooms)
         names = list(self._numbers)
         for number, user, value in read("SELECT number, user, value FROM members ORDER BY first"):
             room, member = names[number - 1], _members.decode(value)
@@ -365,7 +390,7 @@ class Store:
             self._open[session.session] = session
             self._open_of.setdefault(session.user, {})[session.session] = None
         self._withdrawn = {user: _withdrawals.decode(value) for user, value in read("SELECT user, value FROM withdrawals")}
-        self._revoked = {(kind, one): at for kind, one, at in read("SELECT kind, id, at FROM revoked")}
+        self._revoked = {(kind, one): until for kind, one, until in read("SELECT kind, id, until FROM revoked")}
 
     def _read_messages(self, ids: Sequence[int]) -> Iterable[tuple[int, Message]]:
         """The messages in the file among `ids`, as they read now there."""
@@ -404,16 +429,33 @@ def as_posted(payload: bytes) -> Message:
 
 def _check(connection: sqlite3.Connection, path: Path, epoch: str) -> None:
     meta = store_sql.read_meta(connection)
-    if int(meta["schema"]) != store_sql.SCHEMA:
-        raise LogDiverged(f"the read model {path} has schema {meta['schema']}, this version has {store_sql.SCHEMA}: remove it")
     if meta["epoch"] != epoch:
         raise LogDiverged(f"the read model {path} belongs to another log: remove it, or restore a snapshot of this log")
 
 
+def _match(text: str) -> str:
+    """An FTS5 query for all words of `text`, none of them read as an operator; the last one as a beginning."""
+    words = ["".join(char for char in word if char not in '"\0') for word in text.split()[:64]]
+    quoted = [f'"{word}"' for word in words if any(char.isalnum() for char in word)]
+    return " ".join(quoted) + "*" if quoted else ""
+
+
+def _search(connection: sqlite3.Connection, query: str, ranges: list[int], limit: int) -> list[int]:
+    sql = "SELECT rowid FROM search WHERE search MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"
+    return [row[0] for low in ranges for row in connection.execute(sql, (query, low, low | _SEQ_MASK, limit))]
+
+
 @contextlib.asynccontextmanager
 async def open_store(path: Path, *, epoch: str) -> AsyncIterator[Store]:
-    """The read model at `path`, made where it is missing. Raises `LogDiverged` when it was made from another log."""
+    """The read model at `path`, made where it is missing; one of another version's schema is moved aside, as `.bak`, and made anew.
+
+    Raises `LogDiverged` when it was made from another log.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    schema = store_sql.other_schema(path, epoch)
+    if schema is not None:
+        kept = store_sql.move_aside(path)
+        _log.warning("the read model is made anew from the log", was=schema, now=str(store_sql.SCHEMA), kept=kept.name)
     store = Store(path, epoch)
     try:
         yield store

@@ -5,16 +5,19 @@ A message stands in `timeline` as it was sent; a row in `changes` says how it re
 """
 
 import itertools
+import os
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
 from broker.log import Position
-from node.core.view import Room, Session, Token
+from node.core.view import Room, Session, Token, Withdrawals
 
-SCHEMA = 2
+SCHEMA = 3
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS positions (partition INTEGER PRIMARY KEY, offset INTEGER NOT NULL, checksum INTEGER NOT NULL);
@@ -32,7 +35,7 @@ CREATE TABLE IF NOT EXISTS tokens (
     PRIMARY KEY (session, number)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS withdrawals (user TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS revoked (
-    kind TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;
+    kind TEXT NOT NULL, id TEXT NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (kind, id)) WITHOUT ROWID;
 CREATE VIRTUAL TABLE IF NOT EXISTS search USING fts5(text, content = '', tokenize = "unicode61 remove_diacritics 2");
 """
 #: The tables that follow from the log, with what orders their rows the same in every read model (see `offline.differences`).
@@ -47,7 +50,7 @@ DERIVED = {
     "sessions": "SELECT session, value FROM sessions ORDER BY session",
     "tokens": "SELECT printf('%s#%010d', session, number), value FROM tokens ORDER BY session, number",
     "withdrawals": "SELECT user, value FROM withdrawals ORDER BY user",
-    "revoked": "SELECT kind || ' ' || id, at FROM revoked ORDER BY kind, id",
+    "revoked": "SELECT kind || ' ' || id, until FROM revoked ORDER BY kind, id",
 }
 _SESSIONS_AT = """
 SELECT s.session, s.value, t.number, t.value FROM sessions s JOIN tokens t USING (session)
@@ -106,8 +109,8 @@ class Batch:
         self.first_ids: dict[str, int] = {}  # "room\0message id" -> the lowest seq under it in this batch
         self.sessions: dict[str, tuple[int, int | None, bytes]] = {}
         self.tokens: dict[tuple[str, int], tuple[int, bytes]] = {}
-        self.withdrawals: dict[str, bytes] = {}
-        self.revoked: dict[tuple[str, str], int] = {}
+        self.withdrawals: dict[str, bytes | None] = {}  # None: there is no such row any more
+        self.revoked: dict[tuple[str, str], int | None] = {}
         self.search: dict[int, tuple[str | None, str]] = {}  # id -> (the text the index holds, the text it shall hold)
 
 
@@ -126,6 +129,28 @@ def prepare(connection: sqlite3.Connection, epoch: str) -> None:
     connection.executescript(_TABLES)
     values = [("schema", str(SCHEMA)), ("epoch", epoch), ("searchable", "0")]
     connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", values)
+
+
+def other_schema(path: Path, epoch: str) -> str | None:
+    """The schema of a read model of this log that another version has made; None where it is ours, or there is none of this log."""
+    if not path.exists():
+        return None
+    with closing(sqlite3.connect(path)) as connection:
+        try:
+            meta = read_meta(connection)
+        except sqlite3.OperationalError:  # there is no such table
+            return None
+    other = meta.get("epoch") == epoch and meta.get("schema") != str(SCHEMA)
+    return meta.get("schema", "none") if other else None
+
+
+def move_aside(path: Path) -> Path:
+    """Put a read model that nobody uses out of the way, in the place of what was there before; returns where it is."""
+    kept = path.with_name(f"{path.name}.bak")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")  # or its write-ahead log would be taken for the next one's
+    os.replace(path, kept)
+    return kept
 
 
 def write(connection: sqlite3.Connection, batch: Batch) -> None:
@@ -147,8 +172,12 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
         put("INSERT INTO seen VALUES", [(key, *row) for key, row in sorted(batch.seen.items())])
         put("INSERT OR REPLACE INTO sessions VALUES", [(key, *row) for key, row in batch.sessions.items()])
         put("INSERT OR REPLACE INTO tokens VALUES", [(*key, *row) for key, row in batch.tokens.items()])
-        put("INSERT OR REPLACE INTO withdrawals VALUES", list(batch.withdrawals.items()))
-        put("INSERT OR REPLACE INTO revoked VALUES", [(*key, at) for key, at in batch.revoked.items()])
+        put("INSERT OR REPLACE INTO withdrawals VALUES", [row for row in batch.withdrawals.items() if row[1] is not None])
+        put("INSERT OR REPLACE INTO revoked VALUES", [(*key, until) for key, until in batch.revoked.items() if until is not None])
+        forgotten = [(user,) for user, value in batch.withdrawals.items() if value is None]
+        connection.executemany("DELETE FROM withdrawals WHERE user = ?", forgotten)
+        marks = [key for key, until in batch.revoked.items() if until is None]
+        connection.executemany("DELETE FROM revoked WHERE kind = ? AND id = ?", marks)
         gone = [("delete", key, old) for key, (old, _) in search if old is not None]
         put("INSERT INTO search (search, rowid, text) VALUES", gone)
         put("INSERT INTO search (rowid, text) VALUES", [(key, new) for key, (_, new) in search if new])
@@ -169,6 +198,13 @@ def sessions_at(connection: sqlite3.Connection, at: int) -> list[Session]:
         if tokens[-1].expires_at > at:
             found.append(_sessions.decode(then[-1][1]).standing_on(tokens, renewals=then[-1][2]))
     return found
+
+
+def in_force(table: str, value: object, now: int) -> object | None:
+    """What of a row of a `DERIVED` table has a say at `now` (ms); None where a sweep might have taken all of it."""
+    if table == "withdrawals":
+        return _withdrawals.decode(cast(bytes, value)).left(now)
+    return value if table != "revoked" or now < cast(int, value) else None
 
 
 def searchable(connection: sqlite3.Connection) -> int:
@@ -226,3 +262,4 @@ def read_meta(connection: sqlite3.Connection) -> dict[str, str]:
 encode = msgspec.json.Encoder().encode
 _sessions = msgspec.json.Decoder(Session)
 _tokens = msgspec.json.Decoder(Token)
+_withdrawals = msgspec.json.Decoder(Withdrawals)
