@@ -30,7 +30,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     issuer: str | None = None
     audience: str | None = None
     leeway_ms: int = 5_000  # on `nbf` and `iat`; never extends `exp`
-    max_ttl_ms: int = 0  # 0: no cap
+    max_ttl_ms: int = 0  # from `iat`, which is required then; 0: no cap
     max_bytes: int = 8_192
     max_user_chars: int = 128
 
@@ -171,7 +171,11 @@ def _judge_claims(claims: dict[str, Any], policy: Policy, now: int) -> Principal
         raise _Refusal("token_not_yet_valid", "the token's nbf lies ahead")
     if issued_at is not None and now + policy.leeway_ms < issued_at:
         raise _Refusal("token_not_yet_valid", "the token's iat lies ahead")
-    if policy.max_ttl_ms and expires_at - (issued_at if issued_at is not None else now) > policy.max_ttl_ms:
+    if (
+        policy.max_ttl_ms and issued_at is None
+    ):  # its age cannot be told: it might outlive its withdrawal, which is forgotten by then
+        raise _Refusal("claim_missing", "the token has no iat claim, which tells how long it lives")
+    if policy.max_ttl_ms and issued_at is not None and expires_at - issued_at > policy.max_ttl_ms:
         raise _Refusal("token_ttl_too_long", f"a token may live at most {policy.max_ttl_ms // 1000} s")
     if policy.issuer is not None and issuer != policy.issuer:
         raise _Refusal("issuer_invalid", "the token's iss is not the one configured")

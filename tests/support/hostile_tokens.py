@@ -313,9 +313,9 @@ def _times() -> list[Case]:
         Case("nbf ahead beyond the leeway", from_now(1.5 * LEEWAY_S, "nbf"), "token_not_yet_valid"),
         Case("iat ahead within the leeway", from_now(LEEWAY_S - 1, "iat"), "accepted"),
         Case("iat ahead beyond the leeway", from_now(1.5 * LEEWAY_S, "iat"), "token_not_yet_valid"),
-        Case("no iat", lambda: good(iat=...), "accepted"),
+        Case("no iat", lambda: good(iat=...), "claim_missing"),
         Case("lives too long", from_now(MAX_TTL_S + 60, "exp"), "token_ttl_too_long"),
-        Case("lives too long, without iat", lambda: good(iat=..., exp=time.time() + MAX_TTL_S + 60), "token_ttl_too_long"),
+        Case("lives too long, without iat", lambda: good(iat=..., exp=time.time() + MAX_TTL_S + 60), "claim_missing"),
         Case("has lived too long", lambda: good(iat=time.time() - MAX_TTL_S), "token_ttl_too_long"),
     ]
 

@@ -209,8 +209,9 @@ STRICTLY: list[tuple[str, str, str | None]] = [
     ("lives as long as allowed", jwt(FULL | {"exp": S + 600}), None),
     ("lives a second too long", jwt(FULL | {"exp": S + 601}), "token_ttl_too_long"),
     ("lived too long already", jwt(FULL | {"iat": S - 590, "exp": S + 60}), "token_ttl_too_long"),
-    ("too long without iat", jwt(FULL | {"iat": ..., "exp": S + 601}), "token_ttl_too_long"),
-    ("short without iat", jwt(FULL | {"iat": ...}), None),
+    ("too long without iat", jwt(FULL | {"iat": ..., "exp": S + 601}), "claim_missing"),
+    ("short without iat", jwt(FULL | {"iat": ...}), "claim_missing"),
+    ("expired without iat", jwt(FULL | {"iat": ..., "exp": S}), "token_expired"),
 ]
 
 
