@@ -20,7 +20,9 @@ import structlog
 from broker.log import START, LogDiverged, Position
 from node.core.view import Member, Message, Room, Session, TimelineEntry, Withdrawals
 from node.flow import store_sql
-from node.flow.room_order import Key, RoomOrder
+from node.flow.past_sessions import sessions_at, unwritten
+from node.flow.room_order import RoomOrder
+from node.flow.search import matching, newest
 from node.flow.store_sql import encode
 from node.flow.store_writer import StoreWriter
 
@@ -103,10 +105,6 @@ class Store:
 
     def rooms(self) -> Iterable[Room]:
         return self._rooms.values()
-
-    def public_rooms(self) -> Sequence[Key]:
-        """`(-changed_at, name)` of all public rooms, the last change first; holds until the next call."""
-        return self._order.sorted()
 
     def member(self, room: str, user: str) -> Member | None:
         return self._members.get(room, {}).get(user)
@@ -192,7 +190,7 @@ class Store:
     def put_room(self, room: Room) -> None:
         number = self._numbers.setdefault(room.name, len(self._numbers) + 1)
         self._rooms[room.name] = room
-        self._order.changed(room)
+        self.room_order.changed(room)
         self._writer.batch.rooms[number] = room
 
     def put_member(self, room: str, member: Member) -> None:
@@ -315,7 +313,7 @@ class Store:
         The first 64 words count. Sees all that was applied before the call, but for the first seconds after a cold start
         and while the file cannot be written.
         """
-        query = _match(text)
+        query = matching(text)
         ranges = [self._numbers[room] << _SEQ_BITS for room in rooms if room in self._numbers]
         if not query or not ranges:
             return []
@@ -324,7 +322,7 @@ class Store:
                 await self._writer.searchable.wait()
                 await self.flush()
         loop = asyncio.get_running_loop()
-        ids = await loop.run_in_executor(self._search_thread, _search, self._searcher, query, ranges, limit)
+        ids = await loop.run_in_executor(self._search_thread, newest, self._searcher, query, ranges, limit)
         names = {number: name for name, number in self._numbers.items()}
         found = [self.message(names[key >> _SEQ_BITS], key & _SEQ_MASK) for key in ids]
         messages = [message for message in found if message is not None and message.deleted_at is None]
@@ -334,8 +332,8 @@ class Store:
         """The sessions open at `at` (ms; None: now, as far as the log says), oldest first."""
         if at is None:
             return list(self._open.values())
-        await self.flush()
-        return await asyncio.get_running_loop().run_in_executor(self._search_thread, store_sql.sessions_at, self._searcher, at)
+        new = unwritten(self._writer.writing, self._writer.batch)
+        return await asyncio.get_running_loop().run_in_executor(self._search_thread, sessions_at, self._searcher, at, new)
 
     # Writing
 
@@ -376,7 +374,7 @@ class Store:
         self._rooms_of: dict[str, dict[str, None]] = {}
         for number, name, value in read("SELECT number, name, value FROM rooms ORDER BY number"):
             self._numbers[name], self._rooms[name] = number, _rooms.decode(value)
-        self._order = RoomOrder(self._rooms)
+        self.room_order = RoomOrder(self._rooms)
         names = list(self._numbers)
         for number, user, value in read("SELECT number, user, value FROM members ORDER BY first"):
             room, member = names[number - 1], _members.decode(value)
@@ -431,18 +429,6 @@ def _check(connection: sqlite3.Connection, path: Path, epoch: str) -> None:
     meta = store_sql.read_meta(connection)
     if meta["epoch"] != epoch:
         raise LogDiverged(f"the read model {path} belongs to another log: remove it, or restore a snapshot of this log")
-
-
-def _match(text: str) -> str:
-    """An FTS5 query for all words of `text`, none of them read as an operator; the last one as a beginning."""
-    words = ["".join(char for char in word if char not in '"\0') for word in text.split()[:64]]
-    quoted = [f'"{word}"' for word in words if any(char.isalnum() for char in word)]
-    return " ".join(quoted) + "*" if quoted else ""
-
-
-def _search(connection: sqlite3.Connection, query: str, ranges: list[int], limit: int) -> list[int]:
-    sql = "SELECT rowid FROM search WHERE search MATCH ? AND rowid BETWEEN ? AND ? ORDER BY rowid DESC LIMIT ?"
-    return [row[0] for low in ranges for row in connection.execute(sql, (query, low, low | _SEQ_MASK, limit))]
 
 
 @contextlib.asynccontextmanager
