@@ -15,6 +15,7 @@ from node.core.view import View
 
 BEAT_S = 1.0
 LOST_S = 3.5  # three beats and a half: a node that has been silent so long is taken for dead
+FORGET_S = 600.0  # a name that nobody has used for so long
 GRACE_S = 3.0  # who comes back within it was never away: a reconnect is no news to the others
 CHAT = "/"
 
@@ -71,6 +72,10 @@ class Presence:
         signals.subscribe(self._receive)
 
     def online(self, user: str) -> bool:
+        """Whether the user counts as there: as the others have been told, so also for a moment after the last session is gone."""
+        return user in self._leaving or self._connected(user)
+
+    def _connected(self, user: str) -> bool:
         """Whether the user has a session for chat on any node that is there."""
         now = self._clock()
         return any(
@@ -100,7 +105,7 @@ class Presence:
 
     def sessions_changed(self, user: str) -> None:
         """A session of `user` opened or closed somewhere. Coming is told at once, going after a grace time."""
-        if self.online(user):
+        if self._connected(user):
             timer = self._leaving.pop(user, None)
             if timer is not None:
                 timer.cancel()
@@ -112,7 +117,7 @@ class Presence:
 
     def begin(self) -> None:
         """Take who is online now as known: the read model has just become level with the log."""
-        self._online = {session.user for session in self._view.open_sessions() if self.online(session.user)}
+        self._online = {session.user for session in self._view.open_sessions() if self._connected(session.user)}
 
     async def run(self) -> None:
         """Beat, and notice the nodes that stop beating, for ever."""
@@ -129,7 +134,7 @@ class Presence:
 
     def _gone(self, user: str) -> None:
         del self._leaving[user]
-        if not self.online(user):
+        if not self._connected(user):
             self._online.discard(user)
             self._tell(user, online=False)
 
@@ -148,6 +153,8 @@ class Presence:
         return self._loop.time() - heard < LOST_S
 
     def _look(self) -> None:
+        now = self._loop.time()
+        self._heard = {node: heard for node, heard in self._heard.items() if now - heard[0] < FORGET_S}
         nodes = {session.node for session in self._view.open_sessions()} | set(self._heard)
         lost = {node for node in nodes if not self._alive(node)}
         changed, self._lost = lost ^ self._lost, lost
