@@ -146,6 +146,28 @@ async def test_one_appender_keeps_its_order(place: Place) -> None:
     assert [one for one in data if one.startswith(b"b:")] == numbered("b", 1000)
 
 
+async def test_a_group_stands_together(place: Place) -> None:
+    """The records of one call stand in their order, and nothing that the same process appends meanwhile stands between them."""
+    async with place.open("a") as one, place.open("b") as other:
+        groups = [numbered(f"group{number}", 150) for number in range(20)]
+        single = [one.log.append(0, text) for text in numbered("single", 20)]
+        mine = [call for pair in zip((one.log.append_all(0, group) for group in groups), single, strict=True) for call in pair]
+        await asyncio.gather(*mine, append_all(other.log, 0, numbered("other", 500)))
+        data = [record.data for record in await read(one.log, 0, 20 * 151 + 500)]
+    of_one = [text for text in data if not text.startswith(b"other")]
+    assert of_one == [text for pair in zip(groups, numbered("single", 20), strict=True) for text in (*pair[0], pair[1])]
+
+
+async def test_a_group_is_durable_when_it_returns(place: Place) -> None:
+    """The end is behind the last record of a group that was just appended; a group of none changes nothing."""
+    async with place.open("a") as broker:
+        await broker.log.append_all(1, numbered("a", 10))
+        assert (await broker.log.end(1)) == (await read(broker.log, 1, 10))[-1].position
+        end = await broker.log.end(1)
+        await broker.log.append_all(1, [])
+        assert await broker.log.end(1) == end
+
+
 async def test_many_at_once_are_all_kept(place: Place) -> None:
     """Thousands of appends that wait together are each there once."""
     async with place.open("a") as broker:
@@ -321,6 +343,8 @@ async def test_a_partition_there_is_not_is_a_value_error(place: Place, partition
     async with place.open("a") as broker:
         with pytest.raises(ValueError, match=f"no partition {partition}: the log has {PARTITIONS}"):
             await broker.log.append(partition, b"lost")
+        with pytest.raises(ValueError, match=f"no partition {partition}"):
+            await broker.log.append_all(partition, [b"lost"])
         with pytest.raises(ValueError, match=f"no partition {partition}"):
             await anext(broker.log.follow(partition, START))
         with pytest.raises(ValueError, match=f"no partition {partition}"):

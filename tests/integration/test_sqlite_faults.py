@@ -127,6 +127,22 @@ async def test_a_lock_that_another_process_holds_refuses_appends_until_it_is_gon
     assert "torn" not in texts
 
 
+async def test_a_group_that_is_refused_is_not_there_in_part(path: Path) -> None:
+    """While the log is locked a group is refused in time, as one; repeated until it goes, it stands in front of what came later."""
+    group, later = [f"group{number}" for number in range(300)], [f"later{number}" for number in range(300)]
+    async with open_sqlite(path, partitions=1, name="here") as broker:
+        async with opened(path, how={"hold": True, "lock": True, "begin": None}) as holder:
+            began = time.monotonic()
+            with pytest.raises(LogUnavailable):
+                await broker.log.append_all(0, [text.encode() for text in group])
+            assert time.monotonic() - began < REFUSED_WITHIN_S
+            assert await everything(broker.log) == []
+            await holder.kill()
+        for texts in (group, later):
+            await broker.log.append_all(0, [text.encode() for text in texts])
+        assert await everything(broker.log) == group + later
+
+
 async def test_more_than_the_buffer_takes_is_refused_at_once(path: Path) -> None:
     """While the log is locked, appends past the bound of the buffer do not wait, and all others are refused in time."""
     async with (
