@@ -61,18 +61,10 @@ def _open(view: View, event: SessionOpened) -> list[Effect]:
         jti=event.jti,
         lineage=(Token(since=event.at, expires_at=event.expires_at, issued_at=event.issued_at, jti=event.jti),),
         resumes=event.resumes,
-        root=_root_of_new(view, event),
+        root=root_of(view, event.resumes) if event.resumes is not None else event.session,
     )
     view.put_session(session)
     return [UserSessionsChanged(event.by), *_end_if_withdrawn(view, session, event.at), *_end_with_chain(view, session, event.at)]
-
-
-def _root_of_new(view: View, event: SessionOpened) -> str:
-    """The root of the chain that a new session joins; its own where it resumes none of the user's."""
-    if event.resumes is None:
-        return event.session
-    before = view.session(event.resumes)
-    return event.session if before is not None and before.user != event.by else root_of(view, event.resumes)
 
 
 def _renew(view: View, before: Session, event: SessionRenewed) -> list[Effect]:

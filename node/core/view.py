@@ -86,7 +86,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     lineage: tuple[Token, ...]  # its tokens that had not ended when the present one came, and that, oldest first
     renewals: int = 0
     resumes: str | None = None
-    root: str  # the first session of its chain, as far as was known when it was opened (see `root_of`): itself where it resumes none
+    root: (
+        str  # the first session of its chain, as far as was known when it was opened; itself where it resumes none. See `root_of`
+    )
     revoked: bool = False  # of a root: its whole chain has been withdrawn
     closed_at: int | None = None
     reason: EndReason | None = None

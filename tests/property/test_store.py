@@ -18,6 +18,7 @@ from tests.support.chat_strategies import logs
 
 PARTITION = 3
 ROOMS, USERS, IDS = ("hall", "den", "dm"), ("ann", "bob", "cleo", "dan"), ("m1", "m2", "m3")
+SESSIONS, JTIS = ("s1", "s2", "s3"), ("j1", "j2")
 
 
 async def _follow(path: Path, events: list[Event], stops: set[int], view: MemoryView) -> None:
@@ -65,6 +66,10 @@ def _same(store: Store, view: MemoryView) -> None:
         assert sorted(store.rooms_of(user)) == sorted(view.rooms_of(user))
         assert store.withdrawals(user) == view.withdrawals(user)
         assert {one.session for one in store.open_sessions_of(user)} == {one.session for one in view.open_sessions_of(user)}
+    for session in SESSIONS:
+        assert store.session(session) == view.session(session)
+        assert store.revoked_session(session) == view.revoked_session(session)
+    assert [store.revoked_jti(jti) for jti in JTIS] == [view.revoked_jti(jti) for jti in JTIS]
     assert {one.session: one for one in store.open_sessions()} == {one.session: one for one in view.open_sessions()}
 
 

@@ -125,6 +125,10 @@ GOLDEN: list[tuple[Event, bytes]] = [
         b'{"type":"tokens_revoked","id":"e21","at":19,"by":"root","before":19,"session":"s1"}',
     ),
     (
+        TokensRevoked(id="e24", at=19, by="root", before=18, user="ann", until=65018),
+        b'{"type":"tokens_revoked","id":"e24","at":19,"by":"root","before":18,"user":"ann","until":65018}',
+    ),
+    (
         UserSuspended(id="e22", at=20, by="root", user="ann", until=1800000000000),
         b'{"type":"user_suspended","id":"e22","at":20,"by":"root","user":"ann","until":1800000000000}',
     ),
@@ -170,7 +174,7 @@ READABLE: list[tuple[bytes, Event]] = [
     ),
     (
         b'{"type":"tokens_revoked","id":"a","at":1,"by":"root","before":5}',
-        TokensRevoked(id="a", at=1, by="root", before=5, user=None, jti=None, session=None),
+        TokensRevoked(id="a", at=1, by="root", before=5, user=None, jti=None, session=None, until=None),
     ),
     (
         b' { "by":"root", "until":null, "user":"ann", "at":1, "id":"a", "type":"user_suspended" } ',
