@@ -101,6 +101,42 @@ async def test_gone_from_every_node_within_a_second(cluster: Cluster, by: str) -
         assert await codes(cluster, token(f"kept-{by}")) == ["welcome"] * 3
 
 
+@pytest.mark.parametrize("named", [0, 1, 2])
+async def test_a_chain_of_resumes_ends_whole(cluster: Cluster, named: int) -> None:
+    """Sessions on three nodes, each a resume of the one before: whichever is withdrawn, all end, and none can be resumed anywhere."""
+    user = f"chain-{named}"
+    async with AsyncExitStack() as stack:
+        clients: list[Client] = []
+        sessions: list[str] = []
+        for url in cluster.urls:
+            resume = {"session": sessions[-1]} if sessions else None
+            client = await stack.enter_async_context(chat_client(url, token(user), resume=resume))
+            welcome = client.named("welcome")[0]
+            assert welcome["resumed"] is bool(sessions)
+            clients.append(client)
+            sessions.append(welcome["session"])
+            await know(cluster, sessions[-1])
+        beside = await stack.enter_async_context(chat_client(cluster[0].url, token(user)))
+        assert (await revoke(cluster[1].url, session=sessions[named])).status_code == 200
+        assert await lateness(clients, "token_revoked") <= WITHIN_S
+        ok(await beside.ask("room:list", {}))
+    for session in sessions:
+        assert await codes(cluster, token(user), resume={"session": session}) == ["token_revoked"] * 3
+    assert await codes(cluster, token(user)) == ["welcome"] * 3
+
+
+async def know(cluster: Cluster, session: str) -> None:
+    """Wait until every node has a session from the log: only what a node knows can be resumed there."""
+    for url in cluster.urls:
+        async with operator(url) as boss:
+
+            async def known(boss: Client = boss) -> bool:
+                found = ok(await boss.ask("sessions", {}, namespace="/admin"))["sessions"]
+                return session in {one["session"] for one in found}
+
+            await wait_until(known, 5, f"{url} knows the session")
+
+
 async def test_kill_minus_9_at_the_ack(cluster: Cluster) -> None:
     """All nodes are killed at the last ack: started again, each refuses what was withdrawn and nothing more; likewise after a drain."""
     by_user, by_jti, by_suspension = token("killed-user"), token("killed-jti", jti="killed"), token("killed-suspended")
