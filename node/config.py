@@ -72,7 +72,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_issuer: Annotated[str | None, Kind(take.text, "required `iss` (default: the OIDC issuer)")] = None
     jwt_audience: Annotated[str | None, Kind(take.text, "required `aud`")] = None
     jwt_leeway_seconds: Annotated[float, Kind(take.seconds(0, 300), "clock skew allowed on nbf and iat; never extends exp")] = 5.0
-    jwt_max_ttl_seconds: Annotated[float, Kind(take.seconds(0), "a token that lives longer is refused; 0 is no cap")] = 0.0
+    jwt_max_ttl_seconds: Annotated[
+        float, Kind(take.seconds(0), "a token that lives longer is refused, and one without `iat`; 0 is no cap")
+    ] = 0.0
 
     handshake: Annotated[
         Literal["namespace", "global", "both"],

@@ -18,7 +18,7 @@ from node.cli.log_access import open_log, room_partitions
 from node.cli.read_model import in_use, lag, model_of
 from node.cli.screen import counted
 from node.config import Settings
-from node.flow.offline import SnapshotError, read_manifest
+from node.flow.offline import OtherSchema, SnapshotError, read_manifest
 
 _LOCK_WAIT_S = 2.0  # as long as a node's writer waits for it
 
@@ -114,6 +114,8 @@ async def _read_model(settings: Settings, log: Log) -> Finding:
     try:
         epoch = read_manifest(model).epoch
         behind = await lag(model, log)
+    except OtherSchema as error:
+        return warn("read model", str(error))
     except SnapshotError as error:
         return fail("read model", str(error))
     if epoch != log.epoch:

@@ -278,7 +278,12 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     async def _respond(self, environ: dict[str, Any], answer: Response) -> None:
         status, headers, body = answer
         if "HTTP_ORIGIN" in environ:  # what is not a page asks nothing of CORS
-            headers = [*headers, *self._cors_headers(environ), ("Vary", "Origin"), ("Access-Control-Expose-Headers", "Retry-After")]
+            headers = [
+                *headers,
+                *self._cors_headers(environ),
+                ("Vary", "Origin"),
+                ("Access-Control-Expose-Headers", "Retry-After"),
+            ]
         if status != 204:
             headers = [*headers, ("Content-Length", str(len(body)))]  # uvicorn would send chunks, even to HTTP/1.0
         raw = [(name.lower().encode(), value.encode()) for name, value in headers]

@@ -25,6 +25,10 @@ class SnapshotError(Exception):
     """The file is no snapshot that this version can restore. The message says why."""
 
 
+class OtherSchema(SnapshotError):
+    """The file is of another version."""
+
+
 class Until(msgspec.Struct, frozen=True, kw_only=True):
     """Where to stop: before the first record accepted after `at` (ms), or behind an offset for each partition (0 if not named)."""
 
@@ -198,5 +202,5 @@ def _open(path: Path) -> sqlite3.Connection:
     if int(schema) != store_sql.SCHEMA:
         connection.close()
         advice = "its node, started with this version, makes it anew from the log; a snapshot has to be taken anew"
-        raise SnapshotError(f"{path} has schema {schema}, this version reads {store_sql.SCHEMA}: {advice}")
+        raise OtherSchema(f"{path} has schema {schema}, this version reads {store_sql.SCHEMA}: {advice}")
     return connection

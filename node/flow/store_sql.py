@@ -14,7 +14,7 @@ from typing import cast
 
 import msgspec
 
-from broker.log import Position
+from broker.log import LogDiverged, Position
 from node.core.view import Room, Session, Token, Withdrawals
 
 SCHEMA = 3
@@ -140,6 +140,8 @@ def other_schema(path: Path, epoch: str) -> str | None:
             meta = read_meta(connection)
         except sqlite3.OperationalError:  # there is no such table
             return None
+        except sqlite3.DatabaseError:
+            raise LogDiverged(f"{path} is no read model: remove it, or restore a snapshot") from None
     other = meta.get("epoch") == epoch and meta.get("schema") != str(SCHEMA)
     return meta.get("schema", "none") if other else None
 

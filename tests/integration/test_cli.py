@@ -221,5 +221,8 @@ def test_settings_that_exclude_each_other(tmp_path: Path) -> None:
     flags = ("--handshake", "global", "--token-sources", "auth", "--two-step-seconds", "5")
     done = tidegate("node", *flags, folder=tmp_path, jwt_secret="s" * 32)
     assert done.returncode == 2
-    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["TIDEGATE_TOKEN_SOURCES", "TIDEGATE_TWO_STEP_SECONDS"]
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
+        "TIDEGATE_TOKEN_SOURCES",
+        "TIDEGATE_TWO_STEP_SECONDS",
+    ]
     assert not list(tmp_path.iterdir())

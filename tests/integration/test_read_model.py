@@ -73,7 +73,7 @@ def test_commands_say_what_to_do(cluster: Cluster) -> None:
         assert "has schema 1, this version reads" in line
         assert "its node, started with this version, makes it anew from the log; a snapshot has to be taken anew" in line
     doctor = tidegate("doctor", "--data", cluster.folder, folder=cluster.folder)
-    assert "makes it anew from the log" in next(line for line in doctor.stdout.splitlines() if line.startswith("FAIL read model"))
+    assert "makes it anew from the log" in next(line for line in doctor.stdout.splitlines() if line.startswith("warn read model"))
     assert model.read_bytes() == before
 
 
@@ -89,3 +89,14 @@ def test_another_logs_is_not_touched(cluster: Cluster) -> None:
     assert cluster[0].wait_ended() == 1
     assert "belongs to another log" in cluster[0].stderr()
     assert not (cluster.folder / "n1.db.bak").exists()
+
+
+def test_a_file_that_is_no_read_model(tmp_path: Path) -> None:
+    """The node says so in one line and leaves it as it is."""
+    model = tmp_path / "n1.db"
+    model.write_bytes(b"a shopping list, and not a short one" * 200)
+    done = tidegate("node", "--port", "0", "--data", tmp_path, folder=tmp_path, jwt_secret="s" * 32, log="memory:")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"{model} is no read model: remove it, or restore a snapshot" in line
+    assert model.read_bytes().startswith(b"a shopping list")
