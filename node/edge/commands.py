@@ -159,7 +159,7 @@ class CommandQueues:
         self._metrics.commands.labels(label, outcome).inc()
         if ack_id is not None and session.ended is None:
             payload = wire.refusal(answer) if isinstance(answer, Refused) else answer
-            session.connection.put(wire.encode_ack(session.namespace, ack_id, payload))
+            session.connection.put(wire.encode_ack(session.namespace, ack_id, payload), session if outcome == "ok" else None)
 
     async def _carry_out(self, session: Session, name: Any, arguments: list[Any]) -> dict[str, Any] | Refused:
         now, principal = self._clock(), session.principal

@@ -19,6 +19,14 @@ class MalformedPacket(Exception):
     """Not an Engine.IO packet, or none that a client may send here."""
 
 
+class Hearer(Protocol):
+    """Whom a packet is for, where there is an end to what he may hear."""
+
+    def hears(self, now: int) -> bool:
+        """Whether what was queued for him may be sent at `now`."""
+        ...
+
+
 class WebSocket(Protocol):
     """One accepted WebSocket."""
 
@@ -56,6 +64,7 @@ class Connection:
         environ: dict[str, Any],
         *,
         high_bytes: int,
+        clock: Callable[[], int],
         on_message: Callable[["Connection", str | bytes], Awaitable[None]],
         on_closed: Callable[["Connection", EndReason], None],
         on_drained: Callable[["Connection"], None],
@@ -69,10 +78,10 @@ class Connection:
         self.accepted = 0  # namespaces, so far
         self.withdrawn: set[str] = set()  # namespaces that we ended: a packet that was on its way to one is no fault
         self.unsent = 0  # of the outbox, in characters or bytes: a bound on memory, not a bill
-        self._high = high_bytes
+        self._high, self._clock = high_bytes, clock
         self._low = asyncio.Event()  # not set from the time the outbox is at its high mark until it has run empty
         self._low.set()
-        self._outbox: deque[str | bytes] = deque()
+        self._outbox: deque[tuple[str | bytes, Hearer | None]] = deque()
         self._filled = asyncio.Event()
         self._on_message, self._on_closed, self._on_drained, self._on_pong = on_message, on_closed, on_drained, on_pong
         self._polling = False
@@ -84,11 +93,11 @@ class Connection:
         """Whether it is a long-polling session for which no poll waits."""
         return self.transport == "polling" and not self._polling
 
-    def put(self, packet: str | bytes) -> None:
-        """Queue an encoded packet; dropped once the connection is closed."""
+    def put(self, packet: str | bytes, to: Hearer | None = None) -> None:
+        """Queue an encoded packet; dropped once the connection is closed, or when its turn comes and `to` may not hear it any more."""
         if self.closed:
             return
-        self._outbox.append(packet)
+        self._outbox.append((packet, to))
         self.unsent += len(packet)
         if self.unsent >= self._high:
             self._low.clear()
@@ -144,8 +153,9 @@ class Connection:
         while not (self.closed and not self._outbox):
             await self._filled.wait()
             while self._outbox:
-                packet = self._outbox.popleft()
-                await websocket.send(packet)
+                packet, to = self._outbox.popleft()
+                if to is None or to.hears(self._clock()):
+                    await websocket.send(packet)
                 self._sent(len(packet))
             if not self.closed:
                 self._filled.clear()
@@ -190,7 +200,7 @@ class Connection:
             return None
         if self._polling:
             self._outbox.clear()
-            self._outbox.append(CLOSE)
+            self._outbox.append((CLOSE, None))
             self.close("transport")
             return None
         if self.closed:
@@ -208,15 +218,16 @@ class Connection:
             self._polling = False
         if self.transport != "polling":
             return [NOOP]  # what there is to send belongs to the WebSocket
-        packets = list(self._outbox)
-        if self.closed and self.reason == "client":
+        now, size = self._clock(), sum(len(packet) for packet, _ in self._outbox)
+        packets = [packet for packet, to in self._outbox if to is None or to.hears(now)]
+        if self.reason == "client" or not (packets or self.closed):
             packets.append(NOOP)
-        elif self.closed and not packets:
+        elif not packets:
             packets.append(CLOSE)  # never behind an event: a stock client closes first, and shows the event to its next session
         self._outbox.clear()
         if not self.closed:
             self._filled.clear()
-        self._sent(sum(map(len, packets)))
+        self._sent(size)
         return packets
 
     # Packets

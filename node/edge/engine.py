@@ -89,6 +89,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         *,
         name: str,
         high_bytes: int,
+        clock: Callable[[], int],
         admit: Callable[[str, str], Refusal | None],
         judge: Callable[[dict[str, Any], Connection | None], Awaitable[Refusal | None]],
         origin_allowed: Callable[[str, dict[str, Any]], bool],
@@ -106,7 +107,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self.on_open: Callable[[Connection], None]
         self.on_closed: Callable[[Connection, EndReason], None]
         self.on_drained: Callable[[Connection], None] = lambda connection: None
-        self._high, self._admit, self._judge = high_bytes, admit, judge
+        self._high, self._clock, self._admit, self._judge = high_bytes, clock, admit, judge
         self._heartbeats = Heartbeats(self.ping_interval, self.ping_timeout)
         self._ended: OrderedDict[str, tuple[Refusal, list[str]]] = OrderedDict()  # and what was left to say
         self._left: OrderedDict[str, None] = OrderedDict()  # closed by the client, whose last poll may still be on its way
@@ -209,6 +210,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
             self.generate_id(),
             environ,
             high_bytes=self._high,
+            clock=self._clock,
             on_message=self.on_message,
             on_closed=self._closed,
             on_drained=self.on_drained,

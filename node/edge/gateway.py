@@ -107,6 +107,7 @@ class Gateway:
         self.server = SocketServer(
             name=node,
             high_bytes=outbox_bytes,
+            clock=clock,
             admit=self._admit,
             judge=self._judge_request,
             origin_allowed=origin_allowed,
@@ -350,7 +351,7 @@ class Gateway:
         rooms = self._chat.welcome_rooms(principal.user) if namespace == CHAT else []
         if namespace == CHAT:
             self.fanout.attach(session, [room["room"] for room in rooms])
-        connection.put(greeting)
+        connection.put(greeting, session)
         session.send("welcome", self._welcome(session, rooms, resumed=resumed, now=now))
         await self._catch_up(session, verdict)
 
@@ -423,7 +424,7 @@ class Gateway:
         self._metrics.expiry_lateness.observe((self._clock() - session.principal.expires_at) / 1000)
         self._metrics.expiries.labels("closed").inc()
         self._engine.remember(session.connection, Refusal(401, "token_expired", "the session's token has expired"))
-        session.send("auth:expired", {"code": "token_expired"})
+        session.send("auth:expired", {"code": "token_expired"}, last=True)
         session.connection.close("token_expired", code=4001)
 
     def _leave(self, session: Session) -> None:

@@ -69,9 +69,16 @@ class Session:
         """Whether anything may still be done for it, or sent to it, at `now`."""
         return self.ended is None and now < self.principal.expires_at
 
-    def send(self, name: str, payload: object) -> None:
-        """Send an event of the session itself: it is not held back and does not count against the outbox."""
-        self.connection.put(wire.encode_event(self.namespace, name, payload))
+    def hears(self, now: int) -> bool:
+        """Whether what was queued for it may still be sent, however long it waited for the socket."""
+        return now < self.principal.expires_at and self.ended != "revoked"
+
+    def send(self, name: str, payload: object, *, last: bool = False) -> None:
+        """Send an event of the session itself: it is not held back and does not count against the outbox.
+
+        The `last` one, which tells of its end, is sent also past that.
+        """
+        self.connection.put(wire.encode_event(self.namespace, name, payload), None if last else self)
 
     def deliver(self, packet: str, *, room: str, seq: int | None, now: int) -> bool:
         """Send a room's event. True when it was queued for the socket."""
@@ -87,7 +94,7 @@ class Session:
             if seq is not None:
                 self._missed.setdefault(room, seq - 1)
             return False
-        self.connection.put(packet)
+        self.connection.put(packet, self)
         return True
 
     def _hold(self, packet: str, room: str, seq: int | None) -> None:

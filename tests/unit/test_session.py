@@ -44,10 +44,12 @@ class Desk:
 
     def __init__(self) -> None:
         self.slow = asyncio.Event()
+        self.now = 0
         self.connection = Connection(
             "n1.x",
             {},
             high_bytes=HIGH,
+            clock=lambda: self.now,
             on_message=self._ignore,
             on_closed=self._closed,
             on_drained=self._drained,
@@ -175,6 +177,22 @@ async def test_nothing_is_delivered_past_the_deadline() -> None:
     assert not desk.deliver(2, now=EXP)
     assert desk.deliver(3, now=EXP - 1)
     assert await desk.sent(1) == [("m", "r", 3)]
+    await desk.aclose()
+
+
+async def test_what_was_queued_is_not_sent_past_the_deadline() -> None:
+    """What a socket has not taken by `exp` is dropped when its turn comes, but for the word that it is over; not where it has renewed."""
+    desk = Desk()
+    desk.session.release({}, now=0)
+    assert desk.deliver(1)
+    desk.session.send("welcome", {"room": "r"})
+    desk.session.send("auth:expired", {"room": "r"}, last=True)
+    desk.now = EXP
+    assert await desk.sent(1) == [("auth:expired", "r", None)]
+    assert desk.connection.unsent == 0
+    assert desk.deliver(2)
+    desk.session.principal = Principal(user="ann", expires_at=EXP + 1)
+    assert await desk.sent(2) == [("auth:expired", "r", None), ("m", "r", 2)]
     await desk.aclose()
 
 
