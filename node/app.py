@@ -396,7 +396,5 @@ def check_supported(settings: Settings) -> None:
         problems.append(
             "TIDEGATE_TOKEN_SOURCES: takes header, query or a cookie where the HTTP request is judged, got auth alone"
         )
-    if settings.handshake != "namespace" and settings.two_step_seconds:
-        problems.append("TIDEGATE_TWO_STEP_SECONDS: takes 0 where the HTTP request is judged, which a bare socket does not pass")
     if problems:
         raise ConfigurationError(problems)
