@@ -1,8 +1,7 @@
 """When sessions are asked to renew and when they end: never outside the window, never early, each moment once."""
 
-import asyncio
-import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 
 from node.auth.deadlines import Kind, Schedule, Ticker
 from node.auth.levelling import Levels
-from tests.support.wait import wait_until
+from tests.support.stepped_loop import SteppedLoop
 
 
 def a_schedule() -> Schedule:
@@ -76,116 +75,133 @@ def test_schedule_forgets_what_came_and_went() -> None:
     assert taken(schedule, 10**9) == [("refresh", "stays")]
 
 
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
-class Heard:
-    """Takes what a ticker calls, with the time of each call."""
+class Clocks:
+    """The wall clock and the loop's own, which go on together in `go_on`; a test may set the first and hold the second."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Kind, str, int]] = []
+        self.loop, self.wall, self._passed_ms = SteppedLoop(), 1_800_000_000_000, 0
+        self.calls: list[tuple[Kind, str, int]] = []  # with the time of each
 
-    def __call__(self, kind: Kind, session: str) -> None:
-        self.calls.append((kind, session, now_ms()))
+    def ticker(self) -> Ticker:
+        return Ticker(a_schedule(), lambda: self.wall, self.hear)
+
+    def hear(self, kind: Kind, session: str) -> None:
+        self.calls.append((kind, session, self.wall))
 
     @property
     def names(self) -> list[tuple[Kind, str]]:
         return [(kind, session) for kind, session, _ in self.calls]
 
+    def do(self, *steps: Callable[[], object]) -> None:
+        """On the loop, one after the other."""
+        for step in steps:
+            self.loop.call_soon(step)
+        self.loop.settle()
 
-@pytest.mark.anyio
-async def test_ticker_calls_on_time() -> None:
-    """On a real loop: each moment in its order, never early, and within PROTOCOL's 250 ms."""
-    heard, start = Heard(), now_ms()
-    ticker = Ticker(a_schedule(), now_ms, heard)
-    ticker.set("b", refresh_at=start + 60, expires_at=start + 120)
-    ticker.set("a", refresh_at=start + 20, expires_at=start + 90)  # earlier than the timer that stands
-    await wait_until(lambda: len(heard.calls) == 4, 5, "four moments")
-    ticker.close()
-    assert heard.names == [("refresh", "a"), ("refresh", "b"), ("expire", "a"), ("expire", "b")]
-    for (_, _, at), wanted in zip(heard.calls, (20, 60, 90, 120), strict=True):
-        assert 0 <= at - (start + wanted) <= 250
+    def go_on(self, ms: int) -> None:
+        for _ in range(ms):
+            self.wall += 1
+            self.wait(1)
+
+    def wait(self, ms: int) -> None:
+        """The loop's time alone goes on."""
+        self._passed_ms += ms
+        self.loop.now = self._passed_ms / 1000
+        self.loop.settle()
 
 
-@pytest.mark.anyio
-async def test_ticker_renewed_dropped_and_past() -> None:
+@pytest.fixture
+def clocks() -> Iterator[Clocks]:
+    clocks = Clocks()
+    yield clocks
+    clocks.loop.close()
+
+
+def test_ticker_calls_on_time(clocks: Clocks) -> None:
+    """Each moment in its order and at its time, also where it is earlier than the timer that stands."""
+    ticker, start = clocks.ticker(), clocks.wall
+    clocks.do(lambda: ticker.set("b", refresh_at=start + 60, expires_at=start + 120))
+    clocks.do(lambda: ticker.set("a", refresh_at=start + 20, expires_at=start + 90))
+    clocks.go_on(1_000)
+    assert [(kind, session, at - start) for kind, session, at in clocks.calls] == [
+        ("refresh", "a", 20),
+        ("refresh", "b", 60),
+        ("expire", "a", 90),
+        ("expire", "b", 120),
+    ]
+
+
+def test_ticker_renewed_dropped_and_past(clocks: Clocks) -> None:
     """A renewed session goes on, a dropped one is not called, one that is past already is called at once, without a warning."""
-    heard, start = Heard(), now_ms()
-    ticker = Ticker(a_schedule(), now_ms, heard)
-    ticker.set("renewed", refresh_at=start + 10, expires_at=start + 30)
-    ticker.set("dropped", refresh_at=start + 10, expires_at=start + 30)
-    ticker.set("past", refresh_at=start - 20, expires_at=start - 10)
-    ticker.set("last", refresh_at=start + 50, expires_at=start + 1_000)
-    ticker.set("renewed", refresh_at=start + 3_600_000, expires_at=start + 7_200_000)
-    ticker.drop("dropped")
-    ticker.drop("dropped")
-    await wait_until(lambda: ("expire", "last") in heard.names, 5, "the last one")
-    ticker.close()
-    assert heard.names == [("expire", "past"), ("refresh", "last"), ("expire", "last")]
+    ticker, start = clocks.ticker(), clocks.wall
+    clocks.do(
+        lambda: ticker.set("renewed", refresh_at=start + 10, expires_at=start + 30),
+        lambda: ticker.set("dropped", refresh_at=start + 10, expires_at=start + 30),
+        lambda: ticker.set("past", refresh_at=start - 20, expires_at=start - 10),
+    )
+    assert clocks.calls == [("expire", "past", start)]
+    clocks.do(
+        lambda: ticker.set("last", refresh_at=start + 50, expires_at=start + 60),
+        lambda: ticker.set("renewed", refresh_at=start + 3_600_000, expires_at=start + 7_200_000),
+        lambda: ticker.drop("dropped"),
+        lambda: ticker.drop("dropped"),
+    )
+    clocks.go_on(1_000)
+    assert clocks.names == [("expire", "past"), ("refresh", "last"), ("expire", "last")]
 
 
-@pytest.mark.anyio
-async def test_ticker_after_a_stall() -> None:
+def test_ticker_after_a_stall(clocks: Clocks) -> None:
     """When the loop was blocked past both moments, the session ends, and is not asked to renew any more."""
-    heard, start = Heard(), now_ms()
-    ticker = Ticker(a_schedule(), now_ms, heard)
-    ticker.set("a", refresh_at=start + 5, expires_at=start + 10)
-    while now_ms() < start + 30:  # a stall of the loop itself
-        pass
-    await wait_until(lambda: bool(heard.calls), 5, "the end")
-    ticker.close()
-    assert heard.names == [("expire", "a")]
+    ticker, start = clocks.ticker(), clocks.wall
+    clocks.do(lambda: ticker.set("a", refresh_at=start + 5, expires_at=start + 10))
+    clocks.wall += 30
+    clocks.wait(30)
+    assert clocks.calls == [("expire", "a", start + 30)]
 
 
-@pytest.mark.anyio
-async def test_a_fault_with_one_session_keeps_no_other_open() -> None:
+def test_a_fault_with_one_session_keeps_no_other_open(clocks: Clocks) -> None:
     """A callback that raises is told to the loop; the sessions behind it end all the same."""
     told: list[object] = []
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: told.append(context.get("exception")))
-    heard, start = Heard(), now_ms()
+    clocks.loop.set_exception_handler(lambda _, context: told.append(context.get("exception")))
 
     def due(kind: Kind, session: str) -> None:
         if session == "bad":
             raise LookupError(session)
-        heard(kind, session)
+        clocks.hear(kind, session)
 
-    ticker = Ticker(a_schedule(), now_ms, due)
-    for session in ("bad", "good"):
-        ticker.set(session, refresh_at=start - 2, expires_at=start - 1)
-    await wait_until(lambda: bool(heard.calls), 5, "the session behind the bad one")
-    ticker.close()
-    loop.set_exception_handler(None)
-    assert heard.names == [("expire", "good")]
+    ticker, start = Ticker(a_schedule(), lambda: clocks.wall, due), clocks.wall
+    clocks.do(*(lambda one=one: ticker.set(one, refresh_at=start - 2, expires_at=start - 1) for one in ("bad", "good")))
+    assert clocks.names == [("expire", "good")]
     assert [type(one) for one in told] == [LookupError]
 
 
-@pytest.mark.anyio
-async def test_a_closed_ticker_is_silent() -> None:
+def test_a_closed_ticker_is_silent(clocks: Clocks) -> None:
     """After `close`, which may be called twice, nothing is called, also for what is set later."""
-    heard, other, start = Heard(), Heard(), now_ms()
-    ticker = Ticker(a_schedule(), now_ms, heard)
-    ticker.set("a", refresh_at=start + 5, expires_at=start + 10)
-    ticker.close()
-    ticker.close()
-    ticker.set("b", refresh_at=start, expires_at=start)
-    witness = Ticker(a_schedule(), now_ms, other)
-    witness.set("w", refresh_at=start + 30, expires_at=start + 40)
-    await wait_until(lambda: len(other.calls) == 2, 5, "the witness")
-    witness.close()
-    assert heard.calls == []
+    ticker, start = clocks.ticker(), clocks.wall
+    clocks.do(lambda: ticker.set("a", refresh_at=start + 5, expires_at=start + 10), ticker.close, ticker.close)
+    clocks.do(lambda: ticker.set("b", refresh_at=start, expires_at=start))
+    clocks.go_on(1_000)
+    assert clocks.calls == []
 
 
-@pytest.mark.anyio
-async def test_a_clock_that_is_set() -> None:
-    """A wall clock that jumps ahead ends the session within PROTOCOL's 250 ms, however long the timer was to sleep."""
-    heard, offset = Heard(), 0
-    ticker = Ticker(a_schedule(), lambda: now_ms() + offset, heard)
-    ticker.set("a", refresh_at=now_ms() + 3_000_000, expires_at=now_ms() + 3_600_000)
-    await asyncio.sleep(0)  # the timer stands
-    offset, stepped = 3_600_001, now_ms()
-    await wait_until(lambda: bool(heard.calls), 5, "the end by the new clock")
-    ticker.close()
-    assert heard.calls[0][2] - stepped <= 250
-    assert heard.names == [("expire", "a")]
+@pytest.mark.parametrize("slept_ms", [0, 1, 100, 199, 200])
+def test_a_clock_that_is_set_ahead(clocks: Clocks, slept_ms: int) -> None:
+    """The session ends within PROTOCOL's 250 ms of it, however long the timer was to sleep, and however long it has slept."""
+    ticker, start = clocks.ticker(), clocks.wall
+    clocks.do(lambda: ticker.set("a", refresh_at=start + 3_000_000, expires_at=start + 3_600_000))
+    clocks.go_on(slept_ms)
+    clocks.wall += 3_600_000
+    stepped = clocks.wall
+    clocks.go_on(250)
+    assert clocks.names == [("expire", "a")]
+    assert clocks.calls[0][2] - stepped <= 200
+
+
+def test_a_clock_that_is_set_back(clocks: Clocks) -> None:
+    """Nobody is ended before his time by the clock of then, and nobody is asked to renew twice."""
+    ticker, start = clocks.ticker(), clocks.wall
+    clocks.do(lambda: ticker.set("a", refresh_at=start + 100, expires_at=start + 200))
+    clocks.go_on(199)
+    clocks.wall -= 1_000
+    clocks.go_on(1_500)
+    assert clocks.calls == [("refresh", "a", start + 100), ("expire", "a", start + 200)]
