@@ -5,45 +5,43 @@ loop's own time stands still, which is always but in `time_passes`. What must ho
 and no event to the log, for a session that has ended by the clock of that moment.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from node.core.limits import Limits
-from tests.support.deadline_watch import OPERATOR, Session, Token, Watch
-from tests.support.in_process import Line, PollingLine, SocketLine, World, free_node
+from tests.support.deadline_drive import ROOM, Drive, Meanwhile
+from tests.support.deadline_watch import OPERATOR, Session, Token
+from tests.support.in_process import PollingLine, SocketLine, World, free_node
 
 START = 1_800_000_000_000
 FAR = START + 10**10  # later than any clock here
 LIMITS = Limits(commands_per_second=1e6, commands_burst=1_000_000, outbox_bytes=1_500)
 MOST_LINES = 6
 MOST_RENEWALS = 10  # of one session without a pause
-ROOM = "hall"
 USERS = ("ann", "bob")
 
 picks = st.integers(0, 20)
 lives = st.sampled_from([250, 1_000, 3_000, 20_000, 600_000, 7_200_000])
 spans = st.sampled_from([1, 40, 124, 125, 249, 1_000, 2_999, 20_000, 600_000, 7_200_000])
-# What comes in the middle, after so many turns of the loop: the clock is set to so many ms behind an end, or the user is withdrawn;
-# "first": the operator's wish is so many turns ahead.
-Meanwhile = tuple[int, int | Literal["revoke", "revoke first", "revoking"]]
 turns = st.sampled_from([*[0] * 8, *range(1, 17)])
 meanwhiles = st.none() | st.tuples(turns, st.sampled_from([-1, -1, 0, 0, 1, 1, 5_000, "revoke", "revoke first"]))
 
 
-class Paths(Watch, RuleBasedStateMachine):
+class Paths(Drive, RuleBasedStateMachine):
     """One node, two users on any number of lines, and an operator whose own token lasts."""
 
     def __init__(self) -> None:
         RuleBasedStateMachine.__init__(self)
         self.folder = TemporaryDirectory()
-        Watch.__init__(self, World(Path(self.folder.name), START, free_node(limits=LIMITS, two_step_seconds=5.0)))
-        self.count = 0  # of commands
+        Drive.__init__(self, World(Path(self.folder.name), START, free_node(limits=LIMITS, two_step_seconds=5.0)))
 
     @initialize(there=st.lists(st.tuples(st.sampled_from(USERS), st.booleans(), lives), min_size=1, max_size=3))
     def furnish(self, there: list[tuple[str, bool, int]]) -> None:
@@ -63,118 +61,6 @@ class Paths(Watch, RuleBasedStateMachine):
         self.world.close()
         self.folder.cleanup()
         assert self.world.faults == []
-
-    # What is done to the node
-
-    def run(self, meanwhile: Meanwhile | None = None, session: Session | None = None) -> None:
-        """Let the node do all that can be done without time, and hold it to the model."""
-        if meanwhile is not None and session is not None:
-            self.turn(meanwhile[0])
-            if meanwhile[1] == "revoke":
-                self.put(self.operator, "revoke", self.withdraw(session.token.user))
-            elif isinstance(meanwhile[1], int):
-                self.set_clock(max(self.world.now, session.token.exp + meanwhile[1]))
-        self.world.loop.settle()
-        self.look()
-
-    def turn(self, turns: int) -> None:
-        for _ in range(turns):
-            self.world.loop.turn()
-
-    def beforehand(self, meanwhile: Meanwhile | None, token: Token) -> Meanwhile | None:
-        """What comes first. A clock that is set before any turn is just set: then each thing has one outcome again."""
-        if meanwhile is None:
-            return None
-        turns, what = meanwhile
-        if what == "revoke first":
-            self.put(self.operator, "revoke", self.withdraw(token.user))
-            self.turn(turns)
-            return 0, "revoking"
-        if turns == 0 and isinstance(what, int):
-            self.set_clock(max(self.world.now, token.exp + what))
-            return None
-        return meanwhile
-
-    def line(self, socket: bool) -> Line:
-        return SocketLine(self.world) if socket else PollingLine(self.world)
-
-    def begin(
-        self,
-        line: Line,
-        namespace: str,
-        token: Token,
-        *,
-        meanwhile: Meanwhile | None = None,
-        two_step: bool = False,
-        resume: Session | None = None,
-    ) -> Session:
-        """Connect to a namespace: accepted or refused as the model has it."""
-        session = Session(line, namespace, token, self.world.now)
-        if two_step:
-            line.put(f"40{session.prefix}")
-        self.hear(line)  # also what is left from a session before
-        self.run()
-        self.on.setdefault(line, {})[namespace] = session
-        self.sessions.append(session)
-        auth: dict[str, Any] = {"token": token.text}
-        if resume is not None:  # with so many rooms that the node pauses between them
-            session.root = resume.root
-            auth["resume"] = {"session": resume.id, "cursors": {f"r{number}": 0 for number in range(150)} | {ROOM: 0}}
-        told = msgspec.json.encode(auth).decode()
-        meanwhile = self.beforehand(meanwhile, token)
-        line.put(f'42{session.prefix}["authenticate",{told}]' if two_step else f"40{session.prefix}{told}")
-        fault = self.fault(token, namespace)
-        if fault is None and session.root in self.revoked:
-            fault = "token_revoked"
-        sound = self.sound(line)
-        self.hear(line)
-        self.run(meanwhile, session)
-        if meanwhile is None and sound:
-            assert (session.welcomed or None) == (None if fault else session.id), f"{fault}: {session.refused}"
-            assert session.refused == fault or line.over
-        if not session.id:
-            session.ended = "never began"
-            if not self.open(line):
-                line.hang_up()
-                self.run()
-        return session
-
-    def put(self, session: Session, name: str, fields: dict[str, Any]) -> int:
-        """Send a command; returns the id of its ack."""
-        self.count += 1
-        session.line.put(f"42{session.prefix}{self.count}" + msgspec.json.encode([name, fields]).decode())
-        return self.count
-
-    def hear(self, line: Line) -> None:
-        """Have a poll wait on a long-polling line."""
-        if isinstance(line, PollingLine) and not line.waiting and not line.over:
-            line.poll()
-
-    def ask(
-        self, session: Session, name: str, /, *, meanwhile: Meanwhile | None = None, of: Session | None = None, **fields: Any
-    ) -> Any:
-        """Give a command; its ack, if it came. What comes meanwhile is `of` another session."""
-        ack = self.put(session, name, fields)
-        return self.answer(session, ack, meanwhile, of)
-
-    def answer(self, session: Session, ack: int, meanwhile: Meanwhile | None = None, of: Session | None = None) -> Any:
-        self.hear(session.line)
-        self.run(meanwhile, of or session)
-        if ack not in session.acks:  # the poll brought what had waited
-            self.hear(session.line)
-            self.run()
-        return session.acks.get(ack)
-
-    def leave(self, session: Session, *, hang_up: bool) -> None:
-        line = session.line
-        if hang_up or len(self.open(line)) == 1 or not self.sound(line):
-            for one in self.open(line):
-                one.ended = "left"
-            line.hang_up()
-        else:
-            session.ended = "left"
-            line.put(f"41{session.prefix}")
-        self.run()
 
     # Rules
 
@@ -406,5 +292,58 @@ class Paths(Watch, RuleBasedStateMachine):
             assert self.world.gateway.schedule.expiring(until) == sum(end <= until for end in ends)
 
 
-Paths.TestCase.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
+Paths.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 TestPaths = Paths.TestCase
+
+
+ACTS: dict[str, Callable[..., object]] = {
+    "connect": lambda machine, meanwhile: machine.connect("bob", 1_000, {"socket"}, True, meanwhile),
+    "connect by polling": lambda machine, meanwhile: machine.connect("bob", 1_000, set(), True, meanwhile),
+    "connect in two steps": lambda machine, meanwhile: machine.connect("bob", 1_000, {"socket", "two steps"}, True, meanwhile),
+    "resume": lambda machine, meanwhile: machine.connect("ann", 1_000, {"socket", "resume"}, True, meanwhile),
+    "besides": lambda machine, meanwhile: machine.connect_besides(0, 1_000, meanwhile),
+    "speak": lambda machine, meanwhile: machine.speak(0, meanwhile),
+    **{
+        f"renew: {kind}": partial(Paths.renew, pick=0, kind=kind, life=3_000)
+        for kind in ("good", "other", "late", "narrow", "revoked")
+    },
+    **{name: partial(Paths.command, pick=0, name=name) for name in ("message:send", "read", "typing", "history")},
+}
+
+
+@pytest.mark.parametrize("socket", [True, False], ids=["websocket", "polling"])
+@pytest.mark.parametrize("what", ACTS)
+def test_at_every_turn(what: str, socket: bool) -> None:
+    """The clock comes to the end, or access is withdrawn, in the middle of it: before it, and at each turn that the node takes for it."""
+    machine = Paths()
+    try:
+        machine.furnish([])
+        for turns in range(17):
+            for comes in (-1, 0, "revoke", "revoke first"):
+                machine.begin(machine.line(socket), "/", machine.mint("ann", machine.world.now + 1_000))
+                ACTS[what](machine, meanwhile=(turns, comes))
+                machine.forecast()
+                machine.clock_steps_on(3_000)
+                machine.time_passes(300)
+                assert machine.guests() == []
+    finally:
+        machine.teardown()
+
+
+def test_a_client_that_reads_on_past_the_end() -> None:
+    """What has waited for it since before is not sent any more."""
+    machine = Paths()
+    try:
+        machine.furnish([("ann", True, 20_000)])
+        (session,) = machine.guests()
+        machine.stop_or_go_on_reading(0)
+        for name in ("history", "message:send"):
+            machine.command(0, name, None)
+        machine.speak(0, None)
+        machine.clock_steps_to_an_end(0, 0)
+        before = len(session.events)
+        machine.stop_or_go_on_reading(0)
+        machine.time_passes(300)
+        assert [name for name, _ in session.events[before:]] == ["auth:expired"]
+    finally:
+        machine.teardown()
