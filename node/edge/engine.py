@@ -1,6 +1,6 @@
 """Engine.IO 4 over ASGI: python-engineio's server with the connection handling of the protocol's reference suite.
 
-One of the three modules that know python-socketio or python-engineio: this one, `gateway.py` and `broker/manager.py`.
+The only import of `engineio`.
 """
 
 import asyncio

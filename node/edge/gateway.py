@@ -1,14 +1,9 @@
-"""Socket.IO on this node: who connects, what each may ask, when each one ends. Handlers of a few lines; the rules are elsewhere.
-
-One of the three modules that know python-socketio or python-engineio: this one, `engine.py` and `broker/manager.py`.
-"""
+"""Socket.IO on this node: who connects, what each may ask, when each one ends. Handlers of a few lines; the rules are elsewhere."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote
-
-import socketio
 
 from node.auth.deadlines import Kind, Schedule, Ticker
 from node.auth.denied import Denied
@@ -26,29 +21,11 @@ from node.edge.fanout import Fanout
 from node.edge.handshake import SCOPES, Accepted, Judge, count_handshake
 from node.edge.quota import Quota
 from node.edge.session import ADMIN, CHAT, Session
+from node.edge.socket_server import SocketServer
 from node.edge.two_step import TwoStep
 from node.metrics import Metrics
 
 ENGINE_PATH = "/socket.io/"
-
-
-class Registry(socketio.AsyncManager):  # type: ignore[misc]
-    """python-socketio's client manager without rooms (`Fanout` has those): leaving costs the same however many are connected."""
-
-    def basic_disconnect(self, sid: str, namespace: str, **_: Any) -> None:
-        for room in (None, sid):
-            self.basic_leave_room(sid, namespace, room)
-        self.callbacks.pop(sid, None)
-
-
-class SocketServer(socketio.AsyncServer):  # type: ignore[misc]
-    """python-socketio's server on our Engine.IO; its packets are decoded by `wire`, strictly."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(client_manager=Registry(), async_handlers=False, **options)
-
-    def _engineio_server_class(self) -> type[EngineServer]:
-        return EngineServer
 
 
 class Gateway:
@@ -125,7 +102,7 @@ class Gateway:
 
     def asgi(self, other: Any) -> Any:
         """The ASGI application that takes Engine.IO's path itself and hands every other one to `other`."""
-        return socketio.ASGIApp(self.server, other_asgi_app=other)
+        return self.server.asgi(other)
 
     @property
     def sessions(self) -> list[Session]:
