@@ -39,6 +39,7 @@ async def test_a_node_is_killed(cluster: Cluster) -> None:
         assert js.count("acked") < crowd.sent
         await crowd.acked()
         await crowd.seen()
+        await crowd.back(crowd.on(victim))
         verdict = crowd.verdict()
         assert verdict.faults == ()
         assert verdict.acked == crowd.sent
@@ -65,6 +66,7 @@ async def test_all_nodes_are_killed_at_once(cluster: Cluster) -> None:
         cluster.start()
         await crowd.acked()
         await crowd.seen()
+        await crowd.back(crowd.users)
         verdict = crowd.verdict()
         assert verdict.faults == ()
         assert verdict.acked == crowd.sent
@@ -85,6 +87,7 @@ async def test_a_node_drains(cluster: Cluster) -> None:
         leaving.terminate()
         await crowd.acked()
         await crowd.seen()
+        await crowd.back(crowd.on(leaving))
         assert leaving.wait_ended() == 0
         verdict = crowd.verdict()
         assert verdict.faults == ()

@@ -1,6 +1,7 @@
 """Users on official JavaScript clients, spread over a cluster, all in one room and all talking: what the cluster tests share."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from loadtest.checker import Verdict, check
@@ -64,6 +65,10 @@ class Crowd:
     def orders(self) -> set[tuple[str, ...]]:
         """The orders in which the messages reached the users: one, if all is well."""
         return {tuple(line["payload"]["id"] for line in self.js.of(user, "seen", event="message")) for user in self.users}
+
+    async def back(self, users: Sequence[str]) -> None:
+        """Wait until each of these has been welcomed a second time; who had heard everything may take a moment longer than the rest."""
+        await wait_until(lambda: all(len(self.welcomes(user)) > 1 for user in users), ALL_S, "they are back")
 
     def welcomes(self, user: str) -> list[Line]:
         """Every `welcome` that a user has had."""
