@@ -5,14 +5,16 @@ import os
 import secrets
 import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
 from broker.log import LogUnavailable
 
+_T = TypeVar("_T")
 Synchronous = Literal["normal", "full"]
 
 _SCHEMA = 1
@@ -118,13 +120,15 @@ def _make(path: Path, partitions: int, synchronous: Synchronous) -> Meta | None:
             if (meta := _read_meta(path, synchronous)) is not None:
                 return meta
             with closing(connect(path, synchronous)) as connection:
-                _write_tables(connection, partitions)
+                _once_free(lambda: _write_tables(connection, partitions))  # who only looks at the new file is in the way too
         finally:
             lock.release()
     return _read_meta(path, synchronous)
 
 
 def _write_tables(connection: sqlite3.Connection, partitions: int) -> None:
+    if connection.in_transaction:  # of an attempt before
+        connection.execute("ROLLBACK")
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise LogUnavailable("this file system cannot share a log between processes: SQLite's write-ahead log does not work here")
@@ -141,11 +145,20 @@ def _read_meta(path: Path, synchronous: Synchronous) -> Meta | None:
     """None for no file, and for one that its maker did not finish: it holds no table yet."""
     if not path.exists():
         return None
+
+    def read() -> Meta | None:
+        with closing(connect(path, synchronous)) as connection:
+            return _parse_meta(path, connection)
+
+    return _once_free(read)
+
+
+def _once_free(work: Callable[[], _T]) -> _T:
+    """What `work` returns, tried again for a while where another connection is in the way."""
     deadline = time.monotonic() + _CREATE_WAIT_S
     while True:
         try:
-            with closing(connect(path, synchronous)) as connection:
-                return _parse_meta(path, connection)
+            return work()
         except sqlite3.OperationalError as error:
             if not is_busy(error) or time.monotonic() > deadline:
                 raise

@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from broker.log import LogUnavailable
 from broker.sqlite import open_sqlite
+from broker.sqlite_file import prepare
 from tests.support.log_process import log_process, opened
 
 pytestmark = pytest.mark.anyio
@@ -212,3 +214,15 @@ async def test_the_event_loop_goes_on_while_a_log_is_opened(path: Path) -> None:
                 pass
     turning.cancel()
     assert turns > 100
+
+
+def test_someone_looks_while_a_log_is_made(tmp_path: Path) -> None:
+    """Nodes that start together: who looks at the new file is in its maker's way for a moment, and no reason to give up."""
+    path = tmp_path / "log.db"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as looking:
+        looking.execute("BEGIN")
+        looking.execute("SELECT * FROM sqlite_master").fetchall()
+        leaving = threading.Timer(0.2, looking.execute, ("ROLLBACK",))
+        leaving.start()
+        assert prepare(path, 9, create=True, synchronous="normal").partitions == 9
+        leaving.join()
