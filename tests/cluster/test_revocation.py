@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.client import Client, ConnectRefused, chat_client, engine_url, error, ok, raw_client
+from tests.support.client import Client, chat_client, code_of, engine_url, error, ok, raw_client
 from tests.support.held import log_held
 from tests.support.http import bearer, failure, metric
 from tests.support.nodes import Cluster
@@ -41,16 +41,6 @@ async def operator(url: str) -> AsyncIterator[Client]:
     async with raw_client(url) as client:
         await client.join_namespace({"token": token("root", scope="admin")}, "/admin")
         yield client
-
-
-async def code_of(url: str, bearer: str, **auth: Any) -> str:
-    """The code with which a CONNECT is refused; `welcome` where it is not."""
-    async with raw_client(url) as client:
-        try:
-            await client.join_namespace({"token": bearer} | auth)
-        except ConnectRefused as refused:
-            return refused.code
-        return "welcome"
 
 
 async def codes(cluster: Cluster, bearer: str, **auth: Any) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from node.cli.moments import written
-from tests.support.client import ConnectRefused, chat_client, raw_client
+from tests.support.client import chat_client, code_of
 from tests.support.commands import tidegate
 from tests.support.held import log_held
 from tests.support.nodes import Cluster
@@ -30,16 +30,6 @@ def command(folder: Path, *arguments: object) -> str:
     done = tidegate(*arguments, "--data", folder, folder=folder)
     assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
     return done.stdout.rstrip("\n")
-
-
-async def code_of(url: str, bearer: str, **auth: object) -> str:
-    """The code with which a CONNECT is refused; `welcome` where it is not."""
-    async with raw_client(url) as client:
-        try:
-            await client.join_namespace({"token": bearer} | auth)
-        except ConnectRefused as refused:
-            return refused.code
-        return "welcome"
 
 
 async def settles(cluster: Cluster, bearer: str, code: str, **auth: object) -> None:

@@ -238,3 +238,13 @@ def error(answer: Payload) -> Payload:
     assert isinstance(found, dict), answer
     assert set(found) <= {"code", "message", "field", "retry_after"}, answer
     return found
+
+
+async def code_of(url: str, bearer: str, **auth: Any) -> str:
+    """The code with which a CONNECT is refused; `welcome` where it is not."""
+    async with raw_client(url) as client:
+        try:
+            await client.join_namespace({"token": bearer} | auth)
+        except ConnectRefused as refused:
+            return refused.code
+        return "welcome"
