@@ -100,6 +100,15 @@ class Log(Protocol):
         """
         ...
 
+    @property
+    def unit(self) -> str:
+        """What `ordinal` counts: `event`, or `block` where events that were appended together are one to the log."""
+        ...
+
+    def ordinal(self, offset: int) -> int:
+        """How many of them stand in a partition up to this offset, at most: for progress and lag, not for a judgement."""
+        ...
+
     async def end(self, partition: int) -> Position:
         """The position of the last record that is durable now; `START` for an empty partition. Raises `LogUnavailable`."""
         ...
@@ -133,3 +142,11 @@ class Broker(Protocol):
 
     @property
     def signals(self) -> Signals: ...
+
+    @property
+    def deaf(self) -> str | None:
+        """Why what others append or say may not reach this process although the broker answers; None while it does.
+
+        A broker mends it by itself, by other connections.
+        """
+        ...

@@ -59,6 +59,13 @@ class MemoryLog:
             if len(records) == at:
                 await self._grown[partition].wait()
 
+    @property
+    def unit(self) -> str:
+        return "event"
+
+    def ordinal(self, offset: int) -> int:
+        return offset
+
     async def end(self, partition: int) -> Position:
         check_partition(partition, self.partitions)
         records = self._records[partition]
@@ -77,6 +84,8 @@ class NoPeers:
 
 class MemoryBroker:
     """The broker of one process."""
+
+    deaf = None
 
     def __init__(self, partitions: int) -> None:
         self.log, self.signals = MemoryLog(partitions), NoPeers()

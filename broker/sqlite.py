@@ -99,6 +99,13 @@ class SqliteLog:
             else:
                 await grown.wait()
 
+    @property
+    def unit(self) -> str:
+        return "event"
+
+    def ordinal(self, offset: int) -> int:
+        return offset
+
     async def end(self, partition: int) -> Position:
         check_partition(partition, self.partitions)
         sql = f"SELECT offset, data FROM {table(partition)} ORDER BY offset DESC LIMIT 1"  # noqa: S608 (a number)
@@ -222,6 +229,8 @@ def _is_at(at: Position, row: tuple[int, bytes] | None) -> bool:
 
 class SqliteBroker:
     """The log and the signals of the nodes on one machine."""
+
+    deaf = None  # a poll stands behind the nudges
 
     def __init__(self, log: SqliteLog, signals: Datagrams) -> None:
         self.log, self.signals = log, signals

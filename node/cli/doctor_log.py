@@ -120,10 +120,10 @@ async def _read_model(settings: Settings, log: Log) -> Finding:
         return fail("read model", str(error))
     if epoch != log.epoch:
         return fail("read model", f"{model} is of the log {epoch}, not of this one: remove it, or restore another's")
-    ahead = [partition for partition, records in behind.items() if records < 0]
+    ahead = [partition for partition, units in behind.items() if units < 0]
     if ahead:
         return fail("read model", f"{model} has more of partition {ahead[0]} than the log: the log was truncated or replaced")
     used = f"node {settings.node_id} runs on it" if in_use(model) else "no node runs on it"
     total = sum(behind.values())
-    place = f"{counted(total, 'event')} behind" if total else "level with"
+    place = f"{counted(total, log.unit)} behind" if total else "level with"
     return fine("read model", f"{model} is {place} the log; {used}")

@@ -45,9 +45,11 @@ def in_use(model: Path) -> bool:
 
 
 async def lag(model: Path, log: Log) -> dict[int, int]:
-    """How many records of each partition the read model has not applied; below 0 where the log does not hold what it has."""
-    at = positions(model)
-    return {partition: (await log.end(partition)).offset - at.get(partition, 0) for partition in range(log.partitions)}
+    """How many units of each partition the read model has not applied; below 0 where the log does not hold what it has."""
+    at, count = positions(model), log.ordinal
+    return {
+        partition: count((await log.end(partition)).offset) - count(at.get(partition, 0)) for partition in range(log.partitions)
+    }
 
 
 @asynccontextmanager

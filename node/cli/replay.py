@@ -116,7 +116,7 @@ async def _foreign(live: Path, log: Log) -> list[str]:
     if epoch != log.epoch:
         return [f"epoch: the live one is of the log {epoch}, not of {log.epoch}"]
     return [
-        f"positions: partition {p} of the live one is {-n} events ahead of the log"
+        f"positions: partition {p} of the live one is {counted(-n, log.unit)} ahead of the log"
         for p, n in (await lag(live, log)).items()
         if n < 0
     ]

@@ -54,23 +54,26 @@ async def rebuild(log: Log, model: Path, *, until: Until | None, progress: Progr
     ends = {partition: (await log.end(partition)).offset for partition in range(log.partitions)}
     if until is not None and until.positions is not None:
         ends = {partition: min(end, until.positions.get(partition, 0)) for partition, end in ends.items()}
-    total, done = sum(ends.values()), 0
+    total, done, records = sum(map(log.ordinal, ends.values())), 0, 0
     async with open_store(model, epoch=log.epoch) as store:
         for partition, end in ends.items():
-            async for number in _fold(log, store, partition, end, until.at if until is not None else None):
-                progress(done + number, total)
-            done += store.position(partition).offset
-    return done
+            async for count in _fold(log, store, partition, end, until.at if until is not None else None):
+                records += count
+                progress(done + log.ordinal(store.position(partition).offset), total)
+            done += log.ordinal(store.position(partition).offset)
+    return records
 
 
 async def _fold(log: Log, store: Store, partition: int, end: int, at: int | None) -> AsyncIterator[int]:
-    """Apply one partition's records up to the offset `end`; yields how far it has come."""
+    """Apply one partition's records up to the offset `end`; yields how many of them, batch by batch."""
     if end == 0:
         return
     async with aclosing(log.follow(partition, store.position(partition))) as batches:
         async for batch in batches:
+            applied = 0
             for record in batch:
                 if record.position.offset > end:
+                    yield applied
                     return
                 try:
                     event = decode(record.data)
@@ -78,11 +81,13 @@ async def _fold(log: Log, store: Store, partition: int, end: int, at: int | None
                     event = None  # as the projector does: passed over on every node
                 if event is not None:
                     if at is not None and event.at > at:
+                        yield applied
                         return
                     apply(store, event)
                 store.advance(partition, record.position)
+                applied += 1
             await store.make_room()
-            yield batch[-1].position.offset
+            yield applied
             if batch[-1].position.offset >= end:
                 return
 
