@@ -21,11 +21,11 @@ _records: msgspec.msgpack.Decoder[list[bytes]] = msgspec.msgpack.Decoder(list[by
 class Head(msgspec.Struct, frozen=True):
     """The first message of a stream: of which log it is.
 
-    `based` where the stream was made anew for a log that had lost it: what stood before is in a snapshot only.
+    `based` names the position of a snapshot where the stream was made anew for a log that had lost it: what stood before is there only.
     """
 
     epoch: str
-    based: bool = False
+    based: str = ""
 
 
 class Batch(msgspec.Struct, frozen=True):

@@ -113,6 +113,19 @@ class Log(Protocol):
         """The position of the last record that is durable now; `START` for an empty partition. Raises `LogUnavailable`."""
         ...
 
+    async def holds(self, partition: int, position: Position) -> bool:
+        """Whether a follower could go on behind `position`: the record there is the one it was. Raises `LogUnavailable`."""
+        ...
+
+    async def rebase(self, partition: int, position: Position, *, anew: bool) -> Position:
+        """Where a read model that stands at `position` goes on in a partition that does not hold it, since it was lost and made anew.
+
+        With `anew` it may be made anew by this call, if nothing stands in it that the read model does not have; whoever has no read
+        model of that position cannot follow it then. Without, only what such a call has made for the same position is found.
+        Raises `LogDiverged` saying why it cannot be, `LogUnavailable`.
+        """
+        ...
+
     @property
     def up(self) -> bool:
         """Whether the last contact with the log's storage succeeded. While it is down the log tries again by itself."""

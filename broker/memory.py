@@ -66,6 +66,14 @@ class MemoryLog:
     def ordinal(self, offset: int) -> int:
         return offset
 
+    async def holds(self, partition: int, position: Position) -> bool:
+        check_partition(partition, self.partitions)
+        records = self._records[partition][: position.offset]
+        return position == (records[-1].position if records else START)
+
+    async def rebase(self, partition: int, position: Position, *, anew: bool) -> Position:
+        raise LogDiverged("a log in memory has nothing to go on from")
+
     async def end(self, partition: int) -> Position:
         check_partition(partition, self.partitions)
         records = self._records[partition]

@@ -12,7 +12,7 @@ import math
 import secrets
 import zlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from broker.rabbitmq_channel import Delivery, LinkLost
 from broker.rabbitmq_follower import Anchor, Follower, Start
 from broker.rabbitmq_genesis import Genesis, found
 from broker.rabbitmq_link import Link, LinkClosed
+from broker.rabbitmq_rebase import holds, rebase
 from broker.rabbitmq_signals import RabbitSignals
 from broker.topology import stream_of
 
@@ -171,11 +172,23 @@ class RabbitLog:
 
     async def end(self, partition: int) -> Position:
         check_partition(partition, self.partitions)
-        try:
+        with _unavailable():
             async with asyncio.timeout(END_LIMIT_S):
                 return await self._end(partition, await self._mark(partition))
-        except (LinkLost, TimeoutError) as error:
-            raise LogUnavailable(str(error) or "the log did not answer in time") from None
+
+    async def holds(self, partition: int, position: Position) -> bool:
+        check_partition(partition, self.partitions)
+        with _unavailable():
+            return await holds(self._following, stream_of(partition), self._start(position), self.epoch)
+
+    async def rebase(self, partition: int, position: Position, *, anew: bool) -> Position:
+        check_partition(partition, self.partitions)
+
+        async def ended() -> bool:
+            return (await self.end(partition)).offset <= position.offset
+
+        with _unavailable():
+            return await rebase(self._appending, stream_of(partition), self.epoch, position, ended if anew else None)
 
     async def aclose(self) -> None:
         """Append what waits, then refuse. Idempotent."""
@@ -289,6 +302,14 @@ class RabbitLog:
             if last != START or first == 0:
                 return last
         raise LogUnavailable(f"the last {LOOK_BACK[-1]} messages of {stream_of(partition)} have no record")
+
+
+@contextlib.contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (LinkLost, TimeoutError) as error:
+        raise LogUnavailable(str(error) or "the log did not answer in time") from None
 
 
 def _records(partition: int, delivery: Delivery, *, behind: int) -> list[Record]:

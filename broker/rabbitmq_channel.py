@@ -156,6 +156,10 @@ class Channel:
         """Declare a stream; the arguments must be those of one that is there."""
         await self._call(self._channel.queue_declare(name, durable=True, arguments=dict(arguments)))
 
+    async def remove_stream(self, name: str) -> None:
+        """Delete it with all that stands in it; one that is not there is gone already."""
+        await self._call(self._channel.queue_delete(name))
+
     async def make_own_queue(self, name: str, exchange: str, keys: list[str]) -> None:
         """A queue that goes with this connection, bound to `keys` of a durable topic exchange, which is made where it is missing."""
         await self._call(self._channel.exchange_declare(exchange, exchange_type="topic", durable=True))

@@ -50,8 +50,8 @@ _decoder: msgspec.json.Decoder[_Said] = msgspec.json.Decoder(_Said)
 async def found(link: Link, partitions: int | None, *, create: bool) -> Genesis:
     """The log that is there, or a new one.
 
-    Raises `LogUnavailable` where there is none and `create` or `partitions` do not say to make one, `LogDiverged` when a stream of it
-    is gone, `ValueError` when it has another number of partitions than asked for.
+    Raises `LogUnavailable` where there is none and `create` or `partitions` do not say to make one, `LogDiverged` when they do and a
+    stream of it is gone, `ValueError` when it has another number of partitions than asked for.
     """
     why = ""
     try:
@@ -79,7 +79,8 @@ async def _found(link: Link, to_make: int | None, wanted: int | None) -> Genesis
         )
     if Whole(genesis.epoch) not in said:
         await _make_whole(link, genesis)
-    await _check_streams(link, genesis)
+    if to_make is not None:
+        await _check_streams(link, genesis)
     return genesis
 
 

@@ -9,7 +9,18 @@ from pathlib import Path
 from broker.log import Log, LogUnavailable
 from node.cli.log_access import open_log
 from node.config import Settings
+from node.config_values import Taken, quoted
 from node.flow.offline import positions
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if "\0" in text or not path.is_file():
+        raise ValueError(quoted(text))
+    return path
+
+
+SNAPSHOT = Taken("the path of a file that `tidegate snapshot` wrote", _file)
 
 
 class InUse(Exception):
