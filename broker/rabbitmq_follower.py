@@ -23,13 +23,13 @@ class Anchor(msgspec.Struct, frozen=True):
     fits: Callable[[Delivery], bool]
 
 
-Start = Literal["first", "next"] | Anchor
+Start = Literal["first", "oldest", "next"] | Anchor
 
 
 class Follower:
     """One reader of one stream. `last_offset` asks for the offset of the stream's end now, and may raise `LinkLost`.
 
-    With "first" the first message must be that of offset 0; with "next" whatever comes next is right.
+    With "first" the first message must be that of offset 0; with "next" whatever comes next is right, with "oldest" whatever is there.
     """
 
     def __init__(self, link: Link, stream: str, start: Start, last_offset: Callable[[], Awaitable[int]]) -> None:
@@ -80,7 +80,7 @@ class Follower:
         """Begin to read. A stream that ends before the anchor says nothing, for ever: then its end is looked for."""
         at = self._at
         if not isinstance(at, Anchor):
-            return await channel.consume(self._stream, offset=at, prefetch=PREFETCH)
+            return await channel.consume(self._stream, offset="first" if at == "oldest" else at, prefetch=PREFETCH)
         inbox = await channel.consume(self._stream, offset=at.offset, prefetch=PREFETCH)
         try:
             async with asyncio.timeout(ARRIVAL_S):
@@ -116,7 +116,7 @@ class Follower:
 
     def _check_order(self, some: list[Delivery]) -> None:
         """They continue what was given, without a gap; then the last of them is the anchor of the next connection."""
-        expected = self.offset + 1 if self._at != "next" else some[0].offset
+        expected = some[0].offset if self._at in ("next", "oldest") else self.offset + 1
         for delivery in some:
             if delivery.offset != expected and expected == 0:
                 raise LogDiverged(f"{self._stream} begins at message {delivery.offset}: what stood before was truncated")
