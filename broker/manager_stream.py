@@ -27,6 +27,7 @@ LARGEST = (
 PAUSE_S = 0.2
 LOOK_EVERY_S = 0.5
 AWAY_S = 1.0  # a connection that is made again sooner is no news
+TELL_EVERY_S = 30.0
 DEAF_S = 2.0
 
 
@@ -66,6 +67,7 @@ class EmitStream:
         self._number = 0
         self._follower: Follower | None = None
         self._away_since: float | None = None
+        self._tell_at = 0.0
         self._deaf_since: float | None = None
         self._given_up = 0  # the last of our records for which a connection was left
         self._told_away = self._told_full = False
@@ -166,15 +168,15 @@ class EmitStream:
                 await self._read(following, start, mark)
             except LogDiverged as why:
                 way = 1 if self._counts.heard > heard else min(2, way + 1)
-                self._counts.diverged += way == 1
-                self._log().error("%s; reading on from %s", why, ("", "what was read first", "whatever is there")[way])
+                if way == 1:
+                    self._missed(str(why))
                 await asyncio.sleep(PAUSE_S)
 
     async def _read(self, following: Link, start: Start, mark: Callable[[], Awaitable[Delivery]]) -> None:
         async def end() -> int:
             return (await mark()).offset
 
-        follower = self._follower = Follower(following, self._stream, start, end)
+        follower = self._follower = Follower(following, self._stream, start, end, self._missed)
         async with aclosing(follower.deliveries()) as deliveries:
             async for some in deliveries:
                 if start == "oldest":
@@ -182,6 +184,10 @@ class EmitStream:
                 for delivery in some:
                     await self._take(delivery)
                     self._last = delivery
+
+    def _missed(self, why: str) -> None:
+        self._counts.diverged += 1
+        self._log().error("%s; reading on with what is there", why)
 
     async def _take(self, delivery: Delivery) -> None:
         body = decode_body(delivery.body)
@@ -229,12 +235,14 @@ class EmitStream:
             self._away_since, self._told_away, self._told_full = None, False, False
             return
         if self._away_since is None:
-            self._away_since = now
-        if not self._told_away and now - self._away_since >= AWAY_S:
-            self._told_away = True
-            self._counts.away += 1
+            self._away_since, self._tell_at = now, now + AWAY_S
+        if now >= self._tell_at:
+            self._counts.away += not self._told_away
+            self._told_away, self._tell_at = True, now + TELL_EVERY_S
             why = self._appender.why if down is None else down.why
-            self._log().warning("RabbitMQ is away (%s): up to %d emits are kept until it is back", why, self._settings.most)
+            self._log().warning(
+                "RabbitMQ is away (%s): %d emits wait for it, and up to %d are kept", why, self.waiting, self._settings.most
+            )
 
     def _look_whether_deaf(self, now: float, following: Link) -> None:
         """What was confirmed comes back within milliseconds, unless there is so much before it that not all is carried out yet."""

@@ -78,9 +78,8 @@ async def within(limit_s: float, work: Awaitable[_T], abort: Callable[[], None])
             raise LinkLost(f"no answer within {limit_s:g} s")
         return task.result()
     finally:
-        if not task.done():
-            task.cancel()
-            task.add_done_callback(_looked_at)
+        task.cancel()
+        task.add_done_callback(_looked_at)
 
 
 def _looked_at(task: "asyncio.Future[Any]") -> None:

@@ -14,6 +14,7 @@ PREFETCH = 200  # messages on their way: of 256 KiB at most, but for a record th
 AT_ONCE = 50
 ARRIVAL_S = 1.0  # a message that is there comes within milliseconds: past this it is asked whether the stream is shorter
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 1.0
+OWN_OFFSETS = 1  # a segment begins with what RabbitMQ notes there for itself, which takes an offset and is never delivered
 
 
 class Anchor(msgspec.Struct, frozen=True):
@@ -29,11 +30,20 @@ Start = Literal["first", "oldest", "next"] | Anchor
 class Follower:
     """One reader of one stream. `last_offset` asks for the offset of the stream's end now, and may raise `LinkLost`.
 
+    Where retention has removed what comes next, `missed` is told, and reading goes on behind it; without one that is `LogDiverged`.
     With "first" the first message must be that of offset 0; with "next" whatever comes next is right, with "oldest" whatever is there.
     """
 
-    def __init__(self, link: Link, stream: str, start: Start, last_offset: Callable[[], Awaitable[int]]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        stream: str,
+        start: Start,
+        last_offset: Callable[[], Awaitable[int]],
+        missed: Callable[[str], None] | None = None,
+    ) -> None:
         self._link, self._stream, self._at, self._last_offset = link, stream, start, last_offset
+        self._missed = missed
         self._inbox: Inbox | None = None
         self._again = False  # the anchor has been given, and only has to be found again
         self.offset = -1  # of the last message that was given
@@ -103,9 +113,9 @@ class Follower:
         if not some:
             return None
         if some[0].offset != at.offset:
-            raise LogDiverged(
-                f"{self._stream} begins at message {some[0].offset} and was read up to {at.offset}: it was truncated"
-            )
+            self._miss(f"{self._stream} begins at message {some[0].offset} and was read up to {at.offset}: it was truncated")
+            self.offset = some[0].offset - 1
+            return some
         if not at.fits(some[0]):
             raise LogDiverged(f"{self._stream} has another message at {at.offset} than the one that was read")
         self.offset = at.offset - 1
@@ -120,9 +130,14 @@ class Follower:
         for delivery in some:
             if delivery.offset != expected and expected == 0:
                 raise LogDiverged(f"{self._stream} begins at message {delivery.offset}: what stood before was truncated")
-            if delivery.offset != expected:
-                raise LogDiverged(f"{self._stream} goes on with message {delivery.offset} where {expected} should stand")
-            expected += 1
+            if delivery.offset not in range(expected, expected + OWN_OFFSETS + 1):
+                self._miss(f"{self._stream} goes on with message {delivery.offset} where {expected} should stand")
+            expected = delivery.offset + 1
         last = some[-1]
         self.offset, self._again = last.offset, True
         self._at = Anchor(last.offset, lambda delivery: delivery.body == last.body)
+
+    def _miss(self, why: str) -> None:
+        if self._missed is None:
+            raise LogDiverged(why)
+        self._missed(why)

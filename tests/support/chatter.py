@@ -1,4 +1,4 @@
-"""An ordinary python-socketio application of a few lines, served on a free port: `python -m tests.support.chatter MANAGER URL`.
+"""An ordinary python-socketio application of a few lines, served on a free port: `python -m tests.support.chatter MANAGER URL [CHANNEL]`.
 
 `MANAGER` is "stock" for python-socketio's own or "tidegate" for ours: the line that makes it is all that differs.
 """
@@ -17,8 +17,8 @@ NAMESPACES = ["/", "/other"]
 Sid = str
 
 
-def make_manager(kind: str, url: str) -> Any:
-    return socketio.AsyncAioPikaManager(url) if kind == "stock" else RabbitManager(url)
+def make_manager(kind: str, url: str, channel: str) -> Any:
+    return socketio.AsyncAioPikaManager(url, channel) if kind == "stock" else RabbitManager(url, channel)
 
 
 def make_application(manager: Any) -> socketio.ASGIApp:
@@ -65,12 +65,12 @@ def make_application(manager: Any) -> socketio.ASGIApp:
                 await manager.flush()
             return time.monotonic() - began
 
-        async def pace(_: Sid, room: Any, count: int, per_second: float, namespace: str = namespace) -> None:
+        async def pace(_: Sid, room: Any, count: int, per_second: float, text: str, namespace: str = namespace) -> None:
             async def at_its_pace() -> None:
                 begin = time.monotonic()
                 for number in range(count):
                     await asyncio.sleep(begin + number / per_second - time.monotonic())
-                    await sio.emit("tick", {"number": number, "text": ""}, room=room, namespace=namespace)
+                    await sio.emit("tick", {"number": number, "text": text}, room=room, namespace=namespace)
 
             task = asyncio.create_task(at_its_pace())
             pacing.add(task)
@@ -86,9 +86,9 @@ def make_application(manager: Any) -> socketio.ASGIApp:
     return socketio.ASGIApp(sio)
 
 
-def main(kind: str, url: str) -> None:
+def main(kind: str, url: str, channel: str = "socketio") -> None:
     """Serve it on a free port of the loopback and print where; SIGTERM ends it."""
-    config = uvicorn.Config(make_application(make_manager(kind, url)), port=0, log_level="warning", lifespan="off")
+    config = uvicorn.Config(make_application(make_manager(kind, url, channel)), port=0, log_level="warning", lifespan="off")
     listener = config.bind_socket()
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
     uvicorn.Server(config).run(sockets=[listener])
