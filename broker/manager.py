@@ -76,9 +76,10 @@ class RabbitManager(RoomManager):
         max_bytes: int = 1_000_000_000,
     ) -> None:
         super().__init__(channel=channel, write_only=write_only, logger=logger, json=json)
-        address = parse_address(url)
-        if not isinstance(address, AmqpAddress):
+        if not url.startswith(("amqp://", "amqps://")):
             raise ValueError("a RabbitManager takes amqp:// or amqps://")
+        address = parse_address(url)
+        assert isinstance(address, AmqpAddress)
         arguments = emit_arguments(max_age, max_bytes)
         self._settings = Settings(address.urls, channel, arguments, buffer, buffer_bytes, listen=not write_only)
         self._transient_events = frozenset(transient)

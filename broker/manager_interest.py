@@ -1,7 +1,7 @@
 """Which rooms have a member on this node, and so which records concern it, and which buckets it hears. Pure."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 _Key = TypeVar("_Key", bytes, int)
@@ -38,12 +38,15 @@ class Interest:
         _count_down(self._rooms, address)
         _count_down(self._buckets, address[0])
 
-    def concerned(self, records: Sequence[bytes]) -> list[bytes]:
-        """Those of the records that are for a room which has a member here, or may have."""
+    def concerned(self, records: Sequence[bytes]) -> Iterator[bytes]:
+        """Those of the records that are for a room which has a member here, or may have, at the moment when each is asked for.
+
+        One of them may bring a member for the next.
+        """
         rooms = self._rooms
-        return [
-            record for record in records if (record[1:5] in rooms if record[:1] == b"\1" else self._is_for_one_of_ours(record))
-        ]
+        for record in records:
+            if record[1:5] in rooms if record[:1] == b"\1" else self._is_for_one_of_ours(record):
+                yield record
 
     def _is_for_one_of_ours(self, record: bytes) -> bool:
         if not record:

@@ -79,7 +79,7 @@ async def test_a_killed_broker(own_rabbit: Rabbit, channel: str) -> None:
         await all_ticked(guests, 3_000)
         await wait_until(lambda: all(node.complained("RabbitMQ is back") for node in nodes), PATIENCE_S, "a word of it")
         for one in guests:
-            counts = (await one.ask("counts"))
+            counts = await one.ask("counts")
             assert (counts["lost"], counts["diverged"], counts["away"]) == (0, 0, 1)
 
 
@@ -144,7 +144,9 @@ async def test_a_stream_that_was_removed(rabbit: Rabbit, caplog: pytest.LogCaptu
         await all_hear([a, b])
         await a.ask("burst", "nowhere", 500, "")
         remove_stream(rabbit, vhost)
-        await asyncio.gather(*(one.ask("say", None, None, [number, who]) for number in range(10) for who, one in enumerate((a, b))))
+        await asyncio.gather(
+            *(one.ask("say", None, None, [number, who]) for number in range(10) for who, one in enumerate((a, b)))
+        )
         assert await a.hears(20) == await b.hears(20)
         assert [number for number, who in a.said() if who == 0] == list(range(10))
         assert [number for number, who in a.said() if who == 1] == list(range(10))
