@@ -15,7 +15,9 @@ from broker.rabbitmq_channel import Channel, LinkLost, NotConfirmed, NotTaken
 from broker.rabbitmq_link import Link
 
 CONFIRM_LIMIT_S = 2.0  # past it the connection is taken for dead
-PROOF_LIMIT_S = 0.5  # for the first message of a channel: a broker that has just started loses it where the stream has no leader yet
+PROOF_LIMIT_S = (
+    0.5  # for the first message of a channel: a broker that has just started loses it where the stream has no leader yet
+)
 MOST_WAITING = 10_000  # records: some seconds of what one process appends
 MOST_WAITING_BYTES = 16 * 1024 * 1024
 MOST_AT_ONCE = 1_000  # records in one message

@@ -7,12 +7,14 @@ from typing import Literal
 import msgspec
 
 from broker.log import LogDiverged
-from broker.rabbitmq_channel import Channel, Delivery, Inbox, LinkLost
+from broker.rabbitmq_channel import Channel, Delivery, Inbox, LinkLost, NoSuchQueue
 from broker.rabbitmq_link import Link, LinkClosed
 
 PREFETCH = 200  # messages on their way: of 256 KiB at most, but for a record that is longer by itself
 AT_ONCE = 50
 ARRIVAL_S = 1.0  # a message that is there comes within milliseconds: past this it is asked whether the stream is shorter
+MOST_NOTES = 4  # offsets between two messages that the broker may take for itself
+GONE_S = 6.0  # a broker that starts may not know its streams for a moment
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.5
 
 
@@ -49,7 +51,8 @@ class Follower:
         Raises `LogDiverged` when the stream is not the one that was read, or does not have everything behind the anchor any more;
         `LinkClosed` when the link was closed.
         """
-        pause_s = FIRST_PAUSE_S
+        pause_s, missed_since = FIRST_PAUSE_S, None
+        loop = asyncio.get_running_loop()
         while True:
             try:
                 async with self._link.channel() as channel:
@@ -70,7 +73,10 @@ class Follower:
                             yield some
             except LinkClosed:
                 raise
-            except LinkLost:
+            except LinkLost as error:
+                missed_since = (missed_since or loop.time()) if isinstance(error, NoSuchQueue) else None
+                if missed_since is not None and loop.time() - missed_since > GONE_S:
+                    raise LogDiverged(f"{self._stream} is gone") from None
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, MOST_PAUSE_S)
             finally:
@@ -115,14 +121,18 @@ class Follower:
         return some[1:]
 
     def _check_order(self, some: list[Delivery]) -> None:
-        """They continue what was given, without a gap; then the last of them is the anchor of the next connection."""
+        """They continue what was given; then the last of them is the anchor of the next connection.
+
+        A broker keeps notes of its own in a stream, one at the beginning of each segment, and they take offsets. It cannot pass over
+        a segment: a reader whose next one is gone gets nothing any more, and finds out at the next connection.
+        """
         expected = self.offset + 1 if self._at != "next" else some[0].offset
         for delivery in some:
-            if delivery.offset != expected and expected == 0:
+            if delivery.offset > 0 and expected == 0:
                 raise LogDiverged(f"{self._stream} begins at message {delivery.offset}: what stood before was truncated")
-            if delivery.offset != expected:
+            if not expected <= delivery.offset <= expected + MOST_NOTES:
                 raise LogDiverged(f"{self._stream} goes on with message {delivery.offset} where {expected} should stand")
-            expected += 1
+            expected = delivery.offset + 1
         last = some[-1]
         self.offset, self._again = last.offset, True
         self._at = Anchor(last.offset, lambda delivery: delivery.body == last.body)
