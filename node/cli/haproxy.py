@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 INSIDE = ("/metrics", "/dev/token")  # ask for no token: not for whoever reaches the proxy
 
 
-def program() -> str | None:
-    """The path of HAProxy, which is not in everybody's PATH; None where it is not installed."""
-    return shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin")
+def program() -> str:
+    """The path of HAProxy, which not everybody has in PATH. Raises `FileNotFoundError` where it is not installed."""
+    found = shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin")
+    if found is None:
+        raise FileNotFoundError("HAProxy is not installed")
+    return found
 
 
 def configuration(*, bind: str, nodes: Mapping[str, str], denied: Sequence[str] = INSIDE, silence_s: int = 60) -> str:
