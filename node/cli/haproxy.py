@@ -8,8 +8,9 @@ INSIDE = ("/metrics", "/dev/token")  # ask for no token: not for whoever reaches
 
 
 def program() -> str:
-    """The path of HAProxy, which not everybody has in PATH. Raises `FileNotFoundError` where it is not installed."""
-    found = shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin")
+    """The path of HAProxy: in PATH, or where that has /usr/bin, in /usr/sbin. Raises `FileNotFoundError` where it is not installed."""
+    path = os.environ.get("PATH", os.defpath)
+    found = shutil.which("haproxy", path=f"{path.replace('/bin', '/sbin')}:{path}")
     if found is None:
         raise FileNotFoundError("HAProxy is not installed")
     return found
