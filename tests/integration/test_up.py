@@ -53,6 +53,18 @@ def test_every_line_of_a_node_has_its_name_in_front(tmp_path: Path) -> None:
         assert "\x1b[" not in up.output
 
 
+def test_a_node_that_does_not_come_up_is_told_of(tmp_path: Path) -> None:
+    """While a node has not opened its log, as when a broker is away, one is told so now and then; once it has, the cluster is up."""
+    with Up(tmp_path, "--nodes", "1", "--data", tmp_path / "data") as up:
+        block_until(lambda: "n1 is process " in up.output, START_S, "n1 is started")
+        started = int(up.output.rpartition("n1 is process ")[2].split("\n")[0])
+        os.kill(started, signal.SIGSTOP)
+        waits = "n1 is not ready: it has not opened its log and its read model yet\n"
+        block_until(lambda: waits in up.output, START_S, f"one is told\n{up.output}")
+        os.kill(started, signal.SIGCONT)
+        up.wait_ready(1)
+
+
 def test_ctrl_c_drains(tmp_path: Path) -> None:
     """SIGINT, as the terminal sends it, ends the nodes by their own drain."""
     with Up(tmp_path, "--nodes", "1", "--data", tmp_path / "data") as up:
