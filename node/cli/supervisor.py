@@ -20,7 +20,7 @@ FIRST_PAUSE_S = 0.2
 MOST_PAUSE_S = 15.0
 GRACE_S = 5.0  # beyond the drain, before a node that does not end is killed
 _ASK_EVERY_S = 0.1
-_TELL_EVERY_S = 5.0  # what a node waits for that is not ready
+_FIRST_TOLD_S = 5.0  # what a node waits for that is not ready; then after twice the time, each time
 _LONGEST_LINE = 65_536
 _LISTENING = b"tidegate node "  # the line that a node prints once it has its port
 
@@ -172,10 +172,10 @@ class Supervisor:
     async def _watch_ready(self, plan: Plan, listening: asyncio.Event) -> None:
         """Return when the process is ready; meanwhile tell now and then what it waits for."""
         self._not_ready.add(plan.id)
-        told = time.monotonic()
+        told, pause = time.monotonic(), _FIRST_TOLD_S
         while why := await _not_ready(plan, listening):
-            if time.monotonic() - told > _TELL_EVERY_S:
-                told = time.monotonic()
+            if time.monotonic() - told > pause:
+                told, pause = time.monotonic(), pause * 2
                 self._say("", f"{plan.id} is not ready: {why}")
             await asyncio.sleep(_ASK_EVERY_S)
         self._not_ready.discard(plan.id)
