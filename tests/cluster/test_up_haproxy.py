@@ -57,6 +57,7 @@ async def test_a_node_goes(up: Up, number: signal.Signals, end: str) -> None:
     async with js_clients() as js:
         crowd = Crowd(js, [up.urls["haproxy"]], f"node-{number}", per_node=9, ways=WAYS)
         await crowd.gather()
+        await crowd.upgraded()
         began = {user: crowd.welcomes(user)[0]["node"] for user in crowd.users}
         assert set(began.values()) == {"n1", "n2", "n3"}
         victim = began[crowd.users[0]]
@@ -82,7 +83,7 @@ async def test_the_proxy_is_killed(up: Up) -> None:
     async with js_clients() as js:
         crowd = Crowd(js, [up.urls["haproxy"]], "proxy", per_node=9, ways=WAYS)
         await crowd.gather()
-        await wait_until(lambda: js.count("upgrade") == WAYS.count(BOTH), STOP_S, "who began by polling has his WebSocket")
+        await crowd.upgraded()
         process = up.pids()["haproxy"]
         crowd.say(EACH)
         await crowd.acked(crowd.sent // 5)

@@ -45,6 +45,11 @@ class Crowd:
         for answer in await asyncio.gather(*(self.js.ask(user, "room:join", {"room": self.room}) for user in guests)):
             ok(answer)
 
+    async def upgraded(self) -> None:
+        """Wait until who began by polling has his WebSocket: who polls may not be told why he loses it, as his POST is refused first."""
+        wanted = [user for number, user in enumerate(self.users) if len(self._ways[number % len(self._ways)]) > 1]
+        await wait_until(lambda: all(self.js.of(user, "upgrade") for user in wanted), ALL_S, "all have their WebSockets")
+
     def say(self, each: int) -> None:
         """Let everybody send `each` messages at once."""
         for user in self.users:
