@@ -11,15 +11,16 @@ from collections.abc import Callable, Sequence
 
 from broker.batch import encode_batch, encode_mark
 from broker.log import LogUnavailable
-from broker.rabbitmq_channel import Channel, LinkLost, NotTaken
+from broker.rabbitmq_channel import Channel, LinkLost, NotConfirmed, NotTaken
 from broker.rabbitmq_link import Link
 
 CONFIRM_LIMIT_S = 2.5  # past it the connection is taken for dead
+PROOF_LIMIT_S = 0.5  # for the first message of a channel: a broker that has just started loses it where the stream has no leader yet
 MOST_WAITING = 10_000  # records: some seconds of what one process appends
 MOST_WAITING_BYTES = 16 * 1024 * 1024
 MOST_AT_ONCE = 1_000  # records in one message
 MOST_AT_ONCE_BYTES = 256 * 1024
-FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 1.0
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.5
 MARK_BYTES = 16
 
 
@@ -44,6 +45,7 @@ class Appender:
         self._idle.set()
         self._ids, self._id = secrets.token_hex(8), 0
         self._pause_s = FIRST_PAUSE_S
+        self._proven = False  # whether this channel has had a confirm
         self.began = asyncio.Event()  # set once, when it can append for the first time
         self.why = ""  # what the last attempt failed with; empty when it did not
 
@@ -85,6 +87,7 @@ class Appender:
             try:
                 async with self._link.channel(confirms=True) as channel:
                     self.began.set()
+                    self._proven = False
                     while True:
                         await self._append_next(channel)
             except LinkLost as error:
@@ -100,14 +103,16 @@ class Appender:
             return
         name = self._next_id()
         try:
-            await channel.append(self._stream, body, name, limit_s=CONFIRM_LIMIT_S)
+            await channel.append(self._stream, body, name, limit_s=CONFIRM_LIMIT_S if self._proven else PROOF_LIMIT_S)
         except NotTaken as error:
             self.why = str(error)
             await self._pause()
             return
-        except LinkLost:
-            self._link.drop("an append was not confirmed")
+        except NotConfirmed:
+            if self._proven:
+                self._link.drop("an append was not confirmed")
             raise
+        self._proven = True
         self.why, self._pause_s = "", FIRST_PAUSE_S
         self._confirmed(name)
         self._settle([(pending, len(records)) for pending, records in taken])

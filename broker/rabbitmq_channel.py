@@ -41,6 +41,10 @@ class NoSuchQueue(LinkLost):
     """The queue, stream or exchange is not there (or not yet, or not now: a broker that starts says so too)."""
 
 
+class NotConfirmed(LinkLost):
+    """The broker has not said in time whether it took the message."""
+
+
 class NotTaken(LinkLost):
     """The broker did not take the message: returned, since its stream is not there, or refused. The channel is as it was."""
 
@@ -218,7 +222,7 @@ class Channel:
                 await self._channel.basic_ack(tag, multiple=True, wait=False)
 
     async def append(self, stream: str, body: bytes, id: str, *, limit_s: float) -> None:
-        """Return once the broker has the message on a stream. Raises `NotTaken`."""
+        """Return once the broker has the message on a stream. Raises `NotTaken`, `NotConfirmed`."""
         properties = aiormq.spec.Basic.Properties(message_id=id, delivery_mode=2)
         with faults_as_lost():
             try:
@@ -227,6 +231,8 @@ class Channel:
                 )
             except DeliveryError:
                 raise NotTaken("refused by the broker") from None
+            except TimeoutError:
+                raise NotConfirmed(f"not confirmed within {limit_s:g} s") from None
         if not isinstance(confirmation, aiormq.spec.Basic.Ack):
             raise NotTaken(f"{stream} is not there")
 

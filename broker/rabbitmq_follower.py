@@ -13,7 +13,7 @@ from broker.rabbitmq_link import Link, LinkClosed
 PREFETCH = 200  # messages on their way: of 256 KiB at most, but for a record that is longer by itself
 AT_ONCE = 50
 ARRIVAL_S = 1.0  # a message that is there comes within milliseconds: past this it is asked whether the stream is shorter
-FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 1.0
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.5
 
 
 class Anchor(msgspec.Struct, frozen=True):

@@ -25,7 +25,7 @@ CONNECT_LIMIT_S = 2.0
 WATCH_EVERY_S = 1.0
 WATCH_LIMIT_S = 2.0  # a frozen broker answers nothing and closes nothing
 CLOSE_LIMIT_S = 1.0
-FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 1.0
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.25
 HEARTBEAT_S = 10  # for the broker to notice that we are gone; we notice by the watch
 
 

@@ -51,6 +51,7 @@ class RabbitSignals:
         self._more = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._closed = False
+        self._hearing = False  # our queue is bound and read
         self.bound = asyncio.Event()  # set once, when others can be heard for the first time
         self._heard_at = self._loop.time()
 
@@ -84,11 +85,14 @@ class RabbitSignals:
                     queue = f"{SIGNALS}.{self._own}.{secrets.token_hex(4)}"  # the old one may still be there for a while
                     await channel.make_own_queue(queue, SIGNALS, [TO_ALL])
                     inbox = await channel.consume(queue)
+                    self._hearing = True
+                    self._heard_at = self._loop.time()  # what was not heard before could not be
                     self.bound.set()
                     async with asyncio.TaskGroup() as tasks:
                         tasks.create_task(self._send(channel))
                         tasks.create_task(self._take(inbox))
             except* LinkLost:
+                self._hearing = False
                 await asyncio.sleep(PAUSE_S)
 
     async def _send(self, channel: Channel) -> None:
@@ -120,12 +124,11 @@ class RabbitSignals:
 
     async def _sing(self) -> None:
         """A canary a second; where none comes back, the connection is deaf, whatever it answers: take another."""
-        dropped_at = self._loop.time()
         while True:
-            if self._link.up:
+            if self._hearing:
                 self._waiting.append((_CANARY, msgspec.msgpack.encode(Canary(self._loop.time(), dict(self._offsets())))))
                 self._more.set()
             await asyncio.sleep(CANARY_EVERY_S)
-            if self.deaf is not None and self._link.up and self._loop.time() - dropped_at > DEAF_S:
-                dropped_at = self._loop.time()
+            if self._hearing and self.deaf is not None:
+                self._hearing = False
                 self._link.drop("no canary came back")
