@@ -35,13 +35,14 @@ class Follower:
     def __init__(self, link: Link, stream: str, start: Start, last_offset: Callable[[], Awaitable[int]]) -> None:
         self._link, self._stream, self._at, self._last_offset = link, stream, start, last_offset
         self._inbox: Inbox | None = None
+        self._giving = False  # what came is with whoever asked for it
         self._again = False  # the anchor has been given, and only has to be found again
         self.offset = -1  # of the last message that was given
 
     @property
     def waits(self) -> bool:
-        """Whether everything that came has been taken: the next message would be seen at once."""
-        return self._inbox is not None and self._inbox.is_empty
+        """Whether everything that came has been taken, and dealt with: the next message would be seen at once."""
+        return self._inbox is not None and self._inbox.is_empty and not self._giving
 
     async def deliveries(self) -> AsyncGenerator[list[Delivery], None]:
         """Messages as they come, for ever, the first of them the anchor's own.
@@ -67,14 +68,16 @@ class Follower:
                         if some:
                             self._check_order(some)
                             pause_s = FIRST_PAUSE_S
+                            self._giving = True
                             yield some
+                            self._giving = False
             except LinkClosed:
                 raise
             except LinkLost:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, MOST_PAUSE_S)
             finally:
-                self._inbox = None
+                self._inbox, self._giving = None, False
 
     async def _consume(self, channel: Channel) -> Inbox:
         """Begin to read. A stream that ends before the anchor says nothing, for ever: then its end is looked for."""
