@@ -14,7 +14,7 @@ from broker.log import LogUnavailable
 from broker.rabbitmq_channel import Channel, LinkLost, NotConfirmed, NotTaken
 from broker.rabbitmq_link import Link
 
-CONFIRM_LIMIT_S = 2.5  # past it the connection is taken for dead
+CONFIRM_LIMIT_S = 2.0  # past it the connection is taken for dead
 PROOF_LIMIT_S = 0.5  # for a channel's first message: a broker that has just started loses it where its stream has no leader yet
 MOST_WAITING = 10_000  # records: some seconds of what one process appends
 MOST_WAITING_BYTES = 16 * 1024 * 1024

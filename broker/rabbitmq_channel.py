@@ -76,7 +76,7 @@ async def within(limit_s: float, work: Awaitable[_T], abort: Callable[[], None])
     nothing is cancelled before the connection is cut.
     """
     task = asyncio.ensure_future(work)
-    task.add_done_callback(_looked_at)
+    task.add_done_callback(_looked_at)  # it may fail when nobody waits for it any more
     try:
         await asyncio.wait({task}, timeout=limit_s)
         if not task.done():
