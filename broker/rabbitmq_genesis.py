@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Iterable
 
 import msgspec
 
-from broker.batch import Head, encode_head
+from broker.batch import UNREADABLE, Head, encode_head
 from broker.log import LogDiverged, LogUnavailable
 from broker.rabbitmq_appender import CONFIRM_LIMIT_S
 from broker.rabbitmq_channel import Delivery, LinkLost, NoSuchQueue
@@ -124,7 +124,7 @@ async def _read(link: Link, *, until: _Said | None) -> list[_Said]:
                 await _say(link, until)
                 continue
             await channel.acknowledge(deliveries[-1].tag)
-            with contextlib.suppress(msgspec.DecodeError):  # a stranger's
+            with contextlib.suppress(*UNREADABLE):  # a stranger's
                 one = _decoder.decode(deliveries[0].body)
                 if said or isinstance(one, Genesis) or one == until:
                     said.append(one)

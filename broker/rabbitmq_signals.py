@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from broker.batch import UNREADABLE
 from broker.rabbitmq_channel import Channel, Inbox, LinkLost
 from broker.rabbitmq_link import Link
 from broker.topology import SIGNALS, TO_ALL
@@ -121,7 +122,7 @@ class RabbitSignals:
     def _hear(self, body: bytes, *, own: bool) -> None:
         try:
             canary = _canaries.decode(body)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return  # a stranger's
         if own:
             self._heard_at = self._loop.time()
