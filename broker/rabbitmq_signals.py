@@ -143,5 +143,6 @@ class RabbitSignals:
                 self._say_canary()
 
     def _say_canary(self) -> None:
-        self._waiting.append((_CANARY, msgspec.msgpack.encode(Canary(self._loop.time(), dict(self._offsets())))))
+        """Before what has waited while nothing could be sent."""
+        self._waiting.appendleft((_CANARY, msgspec.msgpack.encode(Canary(self._loop.time(), dict(self._offsets())))))
         self._more.set()
