@@ -256,7 +256,7 @@ class RabbitLog:
             async with self._following.channel() as channel:
                 inbox = await channel.consume(stream_of(partition), offset=first, prefetch=100)
                 offset = -1
-                while offset < before - 1:
+                while offset < before:  # the mark itself comes, whatever stands before it
                     for delivery in await inbox.take(100):
                         await channel.acknowledge(delivery.tag)
                         offset = delivery.offset

@@ -51,7 +51,7 @@ async def found(link: Link, partitions: int | None, *, create: bool) -> Genesis:
     """The log that is there, or a new one.
 
     Raises `LogUnavailable` where there is none and `create` or `partitions` do not say to make one, `LogDiverged` when they do and a
-    stream of it is gone, `ValueError` when it has another number of partitions than asked for.
+    stream of it is gone, or is another log's, `ValueError` when it has another number of partitions than asked for.
     """
     why = ""
     try:
@@ -142,9 +142,14 @@ async def _make_stream(link: Link, stream: str) -> None:
 
 
 async def _make_whole(link: Link, genesis: Genesis) -> None:
-    head = Head(genesis.epoch)
-    await _together(give_head(link, stream_of(partition), head) for partition in range(genesis.partitions))
+    await _together(_give_head_or_diverge(link, stream_of(p), Head(genesis.epoch)) for p in range(genesis.partitions))
     await _say(link, Whole(genesis.epoch))
+
+
+async def _give_head_or_diverge(link: Link, stream: str, head: Head) -> None:
+    first = await give_head(link, stream, head)
+    if first.offset != 0 or first.body != encode_head(head):
+        raise LogDiverged(f"{stream} is of another log, whose {GENESIS} is gone")
 
 
 async def give_head(link: Link, stream: str, head: Head) -> Delivery:
