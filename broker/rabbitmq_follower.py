@@ -12,12 +12,13 @@ from typing import Literal
 import msgspec
 
 from broker.log import LogDiverged
-from broker.rabbitmq_channel import Channel, Delivery, Inbox, LinkLost
+from broker.rabbitmq_channel import Channel, Delivery, Inbox, LinkLost, NoSuchQueue
 from broker.rabbitmq_link import Link, LinkClosed
 
 PREFETCH = 200  # messages on their way: of 256 KiB at most, but for a record that is longer by itself
 AT_ONCE = 50
 ARRIVAL_S = 1.0  # a message that is there comes within milliseconds: past this it is asked whether the stream is shorter
+GONE_S = 6.0  # a broker that starts may not know its streams for a moment
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.5
 
 
@@ -60,13 +61,14 @@ class Follower:
         Raises `LogDiverged` when the stream is not the one that was read, or does not have everything behind the anchor any more;
         `LinkClosed` when the link was closed.
         """
-        pause_s = FIRST_PAUSE_S
+        loop = asyncio.get_running_loop()
+        pause_s, gone_since = FIRST_PAUSE_S, None
         while True:
             try:
                 async with self._link.channel() as channel:
                     inbox = self._inbox = await self._consume(channel)
                     anchored, unacknowledged = not isinstance(self._at, Anchor), 0
-                    late_at = asyncio.get_running_loop().time() + ARRIVAL_S
+                    late_at = loop.time() + ARRIVAL_S
                     while True:
                         some = await inbox.take(AT_ONCE)
                         unacknowledged += len(some)
@@ -76,7 +78,7 @@ class Follower:
                         if not anchored:
                             found = self._from_anchor(some)
                             anchored, some = found is not None, found or []
-                            if not anchored and asyncio.get_running_loop().time() > late_at:
+                            if not anchored and loop.time() > late_at:
                                 await self._look_for_end()
                         if ready := self._in_order(some):
                             pause_s = FIRST_PAUSE_S
@@ -89,7 +91,10 @@ class Follower:
                 continue
             except LinkClosed:
                 raise
-            except LinkLost:
+            except LinkLost as error:
+                gone_since = (gone_since or loop.time()) if isinstance(error, NoSuchQueue) else None
+                if gone_since is not None and loop.time() - gone_since > GONE_S:
+                    raise LogDiverged(f"{self._stream} is gone") from None
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, MOST_PAUSE_S)
             finally:

@@ -73,9 +73,13 @@ class NodeProcess:
         with self._file("out").open("wb") as out, self._file("err").open("wb") as err:
             self._process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out, stderr=err)
 
+    def wait_listening(self) -> None:
+        """Block until it has announced its URL."""
+        block_until(self._announced, START_S, f"{self.id} announces itself\n{self.stderr()}")
+
     def wait_ready(self) -> None:
         """Block until it has announced its URL and `/readyz` says 200."""
-        block_until(self._announced, START_S, f"{self.id} announces itself\n{self.stderr()}")
+        self.wait_listening()
         block_until(self._is_ready, START_S, f"{self.id} is ready\n{self.stderr()}")
 
     def kill(self) -> None:
