@@ -16,8 +16,8 @@ _CHUNK = 64 * 1024
 class Passage:
     """One connection that goes through. `name` is what the client calls it; empty until it has said so."""
 
-    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter) -> None:
-        self._client, self._server = client, server
+    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter, deaf: set[str]) -> None:
+        self._client, self._server, self._deaf_ones = client, server, deaf
         self._going = asyncio.Event()
         self._going.set()
         self._left: int | None = None  # bytes that may still go to the broker
@@ -48,6 +48,7 @@ class Passage:
             if not self.name:
                 began += data
                 self.name = _name_in(bytes(began))
+                self.deaf = not self._deaf_ones.isdisjoint(self.name.split())
             if self._left is not None and len(data) >= self._left:
                 self._server.write(data[: self._left])
                 await self._server.drain()
@@ -82,6 +83,7 @@ class AmqpProxy:
     def __init__(self, broker_port: int) -> None:
         self._broker_port = broker_port
         self._passages: list[Passage] = []
+        self._deaf: set[str] = set()  # words of connections that are to be deaf when they come
         self.port = 0
         self.refuses = False
 
@@ -107,12 +109,23 @@ class AmqpProxy:
         for passage in self.named(word):
             passage.cut()
 
+    def deafen(self, word: str, *, later: bool = False) -> None:
+        """Bring no delivery to those that are open, as if there were none; with `later` to none that will be open, either."""
+        for passage in self.named(word):
+            passage.deaf = True
+        if later:
+            self._deaf.add(word)
+
+    def hear(self, word: str) -> None:
+        """Those that come from now on are not deaf."""
+        self._deaf.discard(word)
+
     async def _serve(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         if self.refuses:
             client.transport.abort()
             return
         server_reader, server = await asyncio.open_connection(HOST, self._broker_port)
-        passage = Passage(client, server)
+        passage = Passage(client, server, self._deaf)
         self._passages.append(passage)
         ways = [asyncio.create_task(passage.to_broker(client_reader)), asyncio.create_task(passage.to_client(server_reader))]
         try:
