@@ -64,7 +64,7 @@ async def load(log: Log, *, workers: int = 4, pause_s: float = 0.002) -> AsyncIt
     """So many workers on each partition for as long as the block runs; it is entered once each has been acked something."""
     load = Load(log)
     tasks = [
-        asyncio.create_task(load.work(f"w{worker}", partition, pause_s))
+        asyncio.create_task(load.work(f"{partition}.{worker}", partition, pause_s))
         for partition in range(log.partitions)
         for worker in range(workers)
     ]
