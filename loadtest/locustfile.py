@@ -19,8 +19,9 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import people
 from loadtest.client import Barred
-from loadtest.closing import Closing, Outcome
+from loadtest.closing import Closing
 from loadtest.options import Plan, Unfit, add_options, plan_of, refuse
+from loadtest.outcome import Outcome
 from loadtest.storm import Person, Storm
 
 CHAT = "chat"  # the type of all requests
@@ -167,6 +168,9 @@ class _Someone(User):
             self.behave(self.person, run.storm())
         except Barred:
             raise StopUser from None  # which the outcome tells
+        except KeyboardInterrupt:  # comes to whichever greenlet happens to run, and is the end of it
+            run.storm().leave(self.person)
+            raise
 
 
 class Talker(_Someone):
