@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 import msgspec
@@ -19,6 +19,7 @@ from loadtest.catching_up import CatchingUp, Step
 from loadtest.checker import posted
 from loadtest.journal import Journal
 from loadtest.link import Gone, Link, Refused, open_link
+from loadtest.observer import Observer, Pulse
 from loadtest.route import Backoff, End, Route, final
 from loadtest.tokens import Mint, TokenUnavailable
 
@@ -36,28 +37,6 @@ class Barred(Exception):
     """The cluster will not have this user; the text is the code."""
 
 
-class Observer(Protocol):
-    """Is told of each thing that a person would wait for; times in seconds."""
-
-    def connected(self, took_s: float, *, again: bool) -> None:
-        """Level with the cluster: since the first try, or (`again`) since the last connection was lost; waits are part of it."""
-
-    def renewed(self, took_s: float) -> None:
-        """The token of an open session was replaced, so long after that was asked for."""
-
-    def acked(self, took_s: float) -> None:
-        """A message is in the log, so long after it was due."""
-
-    def delivered(self, took_s: float, *, replayed: bool) -> None:
-        """Somebody's message arrived, so long after it was due; `replayed`: it was missed, and made up for."""
-
-    def expired(self, late_s: float) -> None:
-        """The session was told of its end, so long after `exp`."""
-
-    def refused(self, what: str, code: str) -> None:
-        """`what` (connect, renew, or a command by its name) was refused, or not to be had (`lost`)."""
-
-
 class Outgoing(msgspec.Struct):
     """A message that is not known to be in the log."""
 
@@ -66,14 +45,6 @@ class Outgoing(msgspec.Struct):
     text: str
     due: float  # by the monotonic clock
     sent: bool = False  # over the open connection, and not refused
-
-
-class Pulse(Protocol):
-    """How late this process itself may be."""
-
-    @property
-    def before(self) -> float:
-        """A moment (monotonic) since which the event loop has looked at all sockets at least once: what it finds now came later."""
 
 
 class _Alarms(msgspec.Struct):

@@ -29,7 +29,7 @@ _log = logging.getLogger("tidegate.storm")
 
 
 class Requests:
-    """Tells Locust of everything, as requests: see `loadtest.client.Observer`."""
+    """Tells Locust of everything, as requests: see `loadtest.observer.Observer`."""
 
     def __init__(self, environment: Environment) -> None:
         self._fire: Callable[..., None] = environment.events.request.fire

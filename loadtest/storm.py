@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import gevent
 import msgspec
 
-from loadtest.client import Client, Observer
+from loadtest.client import Client
 from loadtest.journal import Journal, Names
+from loadtest.observer import Observer
 from loadtest.outcome import Handover, Leftover
 from loadtest.route import Route
 from loadtest.scenarios import Scenario
@@ -24,7 +25,7 @@ class Pulse:
     TICK_S = 0.05
 
     def __init__(self) -> None:
-        self.before = self._last = time.monotonic()  # `before`: see `loadtest.client.Pulse`
+        self.before = self._last = time.monotonic()  # `before`: see `loadtest.observer.Pulse`
         self.worst_s = 0.0  # the longest delay so far
         self._greenlet = gevent.spawn(self._run)
 

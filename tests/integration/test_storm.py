@@ -15,7 +15,12 @@ PEOPLE = ("--users", "30", "--spawn-rate", "30", "--rooms", "3", "--rate", "2")
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two nodes that replay at most two events at once: whoever comes back has to ask for more while others talk."""
-    with Cluster(tmp_path_factory.mktemp("storm"), {"replay_events": "2"}, count=2) as cluster:
+    settings = {
+        "replay_events": "2",
+        "handshake_rate": "1000",
+        "handshake_burst": "1000",
+    }  # the machine may be busy: nobody is sent away
+    with Cluster(tmp_path_factory.mktemp("storm"), settings, count=2) as cluster:
         yield cluster
 
 
@@ -25,24 +30,22 @@ def test_a_steady_storm_is_clean(cluster: Cluster, tmp_path: Path) -> None:
     assert done.code == 0, done.output + done.log
     assert done.verdict.startswith("verdict: clean: 30 clients, ")
     assert done.count("connect") == 30
-    assert done.count("renewal") > 15
-    assert done.count("end of a token, lateness") == done.count("reconnect") > 10
-    assert done.count("send to ack") > 50
-    assert done.count("send to delivery") > done.count("send to ack")
-    assert done.count("send to delivery, missed and replayed") > 0
-    assert not any(entry["num_failures"] for entry in done.requests.values())
-    assert all(entry["num_none_requests"] == 0 and entry["max_response_time"] > 0 for entry in done.requests.values())
+    at_least = {"renewal": 15, "end of a token, lateness": 10, "reconnect": 10, "send to ack": 50}
+    at_least |= {"send to delivery": done.count("send to ack"), "send to delivery, missed and replayed": 1}
+    assert all(done.count(name) >= count for name, count in at_least.items()), done.output + done.log
+    assert not any(entry["num_failures"] for entry in done.requests.values()), done.output + done.log
+    assert all(entry["num_none_requests"] == 0 and entry["min_response_time"] > 0 for entry in done.requests.values())
 
 
 def test_a_node_that_breaks_its_promises_is_caught_by_two_workers(tmp_path: Path) -> None:
-    """Deliveries left out, made twice and swapped are found among the histories of two processes: named, and exit 1."""
+    """Left out, twice, swapped, past a token's end: all is found among the histories of two processes, and named; exit 1."""
     with Cluster(tmp_path, count=1, module="tests.support.faulty_node") as faulty:
-        done = storm(faulty.urls, tmp_path, *PEOPLE, "--processes", "2", "--run-time", "4", "--settle", "2")
+        done = storm(faulty.urls, tmp_path, *PEOPLE, "--processes", "2", "--ttl", "2", "--run-time", "5", "--settle", "2")
     assert done.code == 1, done.output + done.log
     assert done.verdict.startswith("verdict: NOT CLEAN: 30 clients, ")
-    for kind in ("lost", "duplicated", "out of order"):
+    for kind in ("lost", "duplicated", "out of order", "late"):
         assert re.search(rf" [1-9]\d* {kind}", done.verdict), done.verdict
-    assert "\n  lost: load-" in done.output
+    assert re.search(r"(?m)^  (lost|duplicated|out_of_order|late): load-\d-\d+ in load-\d at \d+", done.output)
 
 
 def test_people_whom_nobody_lets_in_fail_the_storm(cluster: Cluster, tmp_path: Path) -> None:
