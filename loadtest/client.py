@@ -15,6 +15,7 @@ import gevent
 import msgspec
 
 from loadtest import wire
+from loadtest.alarms import NEVER, Alarms
 from loadtest.catching_up import CatchingUp, Step
 from loadtest.checker import posted
 from loadtest.journal import Journal
@@ -26,7 +27,6 @@ from loadtest.tokens import Mint, TokenUnavailable
 OPEN_S = 10.0  # for the transport; and again from there to `welcome`
 ANSWER_S = 10.0  # for an ack
 CLOSE_S = 1.0  # for the server to close, after it said that it will
-NEVER = float("inf")
 _AGAIN = frozenset({"unavailable", "rate_limited", "server_busy", "keys_unavailable"})  # not carried out: safe to ask again
 _WAITED_S = 0.001  # a read that took longer found nothing at first
 _WALL_S = time.time() - time.monotonic()  # so that a moment of one clock can be told by the other, on all machines of a storm
@@ -45,20 +45,6 @@ class Outgoing(msgspec.Struct):
     text: str
     due: float  # by the monotonic clock
     sent: bool = False  # over the open connection, and not refused
-
-
-class _Alarms(msgspec.Struct):
-    """When something has to be done on a connection without a packet, by the monotonic clock."""
-
-    close: float = NEVER  # end it: no welcome came, or the server does not close what it said that it will
-    silent: float = NEVER  # end it: nothing came
-    renew: float = NEVER  # ask for the renewal again
-    refill: float = NEVER  # ask for what was missed again
-    resend: float = NEVER  # send what was refused for the moment again
-
-    @property
-    def next(self) -> float:
-        return min(self.close, self.silent, self.renew, self.refill, self.resend)
 
 
 class Client:
@@ -118,7 +104,7 @@ class Client:
         self._retry_at = 0.0
         self._cause: End | None = None  # what the server said before it closes
         self._silence_s = OPEN_S
-        self._alarms, self._catching_up = _Alarms(), CatchingUp()
+        self._alarms, self._catching_up = Alarms(), CatchingUp()
         self._read_at = self._earliest = 0.0  # when the socket was last read; before which nothing of what is read now has come
         self._asking = False
         self._number = 0
@@ -218,7 +204,7 @@ class Client:
             self._ended(End(code="lost"))
         else:
             now = self._read_at = _monotonic()
-            self._alarms = _Alarms(close=now + OPEN_S, silent=now + OPEN_S)
+            self._alarms = Alarms(close=now + OPEN_S, silent=now + OPEN_S)
 
     def _was_read(self, began: float) -> None:
         """Tell how long what has just been read may have waited for this process: since the read before, if it was there at once."""

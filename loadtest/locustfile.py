@@ -28,6 +28,13 @@ CHAT = "chat"  # the type of all requests
 _log = logging.getLogger("tidegate.storm")
 
 
+class Code(Exception):
+    """Why something was refused, as Locust's table of errors shows it."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 class Requests:
     """Tells Locust of everything, as requests: see `loadtest.observer.Observer`."""
 
@@ -54,7 +61,7 @@ class Requests:
         self._tell("end of a token, lateness", late_s)
 
     def refused(self, what: str, code: str) -> None:
-        self._tell(f"{what}, refused", None, RuntimeError(code))  # it took no time that could be told: it counts, without one
+        self._tell(f"{what}, refused", None, Code(code))  # it took no time that could be told: it counts, without one
 
 
 class Run:
