@@ -26,11 +26,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def test_a_steady_storm_is_clean(cluster: Cluster, tmp_path: Path) -> None:
     """Tokens of 3 s, half of them renewed and half let go: everybody is served, named requests have their times, exit 0."""
-    done = storm(cluster.urls, tmp_path, *PEOPLE, "--ttl", "3", "--renewing", "0.5", "--run-time", "8")
+    done = storm(cluster.urls, tmp_path, *PEOPLE, "--ttl", "3", "--renewing", "0.5", "--run-time", "6")
     assert done.code == 0, done.output + done.log
     assert done.verdict.startswith("verdict: clean: 30 clients, ")
     assert done.count("connect") == 30
-    at_least = {"renewal": 15, "end of a token, lateness": 10, "reconnect": 10, "send to ack": 50}
+    at_least = {"renewal": 15, "end of a token, lateness": 10, "reconnect": 10, "send to ack": 30}
     at_least |= {"send to delivery": done.count("send to ack"), "send to delivery, missed and replayed": 1}
     assert all(done.count(name) >= count for name, count in at_least.items()), done.output + done.log
     assert not any(entry["num_failures"] for entry in done.requests.values()), done.output + done.log
@@ -40,7 +40,7 @@ def test_a_steady_storm_is_clean(cluster: Cluster, tmp_path: Path) -> None:
 def test_a_node_that_breaks_its_promises_is_caught_by_two_workers(tmp_path: Path) -> None:
     """Left out, twice, swapped, past a token's end: all is found among the histories of two processes, and named; exit 1."""
     with Cluster(tmp_path, count=1, module="tests.support.faulty_node") as faulty:
-        done = storm(faulty.urls, tmp_path, *PEOPLE, "--processes", "2", "--ttl", "2", "--run-time", "5", "--settle", "2")
+        done = storm(faulty.urls, tmp_path, *PEOPLE, "--processes", "2", "--ttl", "2", "--run-time", "4", "--settle", "2")
     assert done.code == 1, done.output + done.log
     assert done.verdict.startswith("verdict: NOT CLEAN: 30 clients, ")
     for kind in ("lost", "duplicated", "out of order", "late"):
@@ -58,6 +58,6 @@ def test_people_whom_nobody_lets_in_fail_the_storm(cluster: Cluster, tmp_path: P
 
 def test_a_storm_that_is_stopped_is_judged_too(cluster: Cluster, tmp_path: Path) -> None:
     """SIGTERM, as a container's end: everybody comes to rest, and the verdict is told."""
-    done = storm(cluster.urls, tmp_path, "--users", "6", "--spawn-rate", "6", "--rate", "5", until="All users spawned")
+    done = storm(cluster.urls, tmp_path, "--users", "6", "--spawn-rate", "6", "--rate", "5", until="send to delivery")
     assert done.code == 0, done.output + done.log
     assert done.verdict.startswith("verdict: clean: 6 clients, ")

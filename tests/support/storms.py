@@ -36,10 +36,11 @@ class Done(NamedTuple):
 
 
 def storm(urls: Sequence[str], folder: Path, *flags: str, secret: str = SECRET, until: str | None = None) -> Done:
-    """Run it to its end. `until`: stop it (SIGTERM) once its log says so."""
+    """Run it to its end. `until`: stop it (SIGTERM) once its running table, which comes every two seconds, has this."""
     statistics = folder / "statistics"  # Locust adds the suffix
-    command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py"), "--headless", "--only-summary"]
+    command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py"), "--headless"]
     command += ["--json-file", str(statistics), "--host", ",".join(urls), *flags]
+    command += ["--only-summary"] if until is None else []
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEGATE_", "LOCUST_"))}
     environment = clean | {"PYTHONPATH": str(ROOT), "TIDEGATE_JWT_SECRET": secret}
     output, log = folder / "locust.out", folder / "locust.err"
@@ -47,7 +48,7 @@ def storm(urls: Sequence[str], folder: Path, *flags: str, secret: str = SECRET, 
         process = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         try:
             if until is not None:
-                block_until(lambda: until in log.read_text(), _LIMIT_S, f"the storm says {until!r}")
+                block_until(lambda: until in output.read_text() + log.read_text(), _LIMIT_S, f"the storm says {until!r}")
                 process.send_signal(signal.SIGTERM)
             code = process.wait(_LIMIT_S)
         finally:
