@@ -80,11 +80,15 @@ def _owner(text: str) -> tuple[str, int]:
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Make the secrets of a cluster, each in a file of its own; what is there is kept.")
+    parser = argparse.ArgumentParser(
+        description="Make the secrets of a cluster, each in a file of its own; what is there is kept."
+    )
     parser.add_argument("folder", type=Path, help="where they go, in the folders node, rabbitmq and grafana")
     parser.add_argument("--definitions", type=Path, required=True, help="the template of the brokers' definitions")
     parser.add_argument("--brokers", required=True, metavar="HOST,HOST", help="where the brokers are, as in TIDEGATE_LOG")
-    parser.add_argument("--owner", type=_owner, action="append", default=[], metavar="FOLDER=UID", help="who may read a folder's files")
+    parser.add_argument(
+        "--owner", type=_owner, action="append", default=[], metavar="FOLDER=UID", help="who may read a folder's files"
+    )
     given = parser.parse_args()
     try:
         make(given.folder, json.loads(given.definitions.read_text()), given.brokers, dict(given.owner))
