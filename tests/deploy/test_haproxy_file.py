@@ -22,7 +22,7 @@ from tests.support.wait import wait_until
 pytestmark = [pytest.mark.anyio, pytest.mark.haproxy]
 
 COMPOSE = (ROOT / "deploy" / "haproxy" / "haproxy.cfg").read_text()
-LOOKED_UP = "resolvers dns init-addr none"
+LOOKED_UP = "resolvers dns resolve-prefer ipv4 init-addr none"
 START_S = 10.0
 
 
