@@ -15,7 +15,7 @@ CHECKS := check-format check-lint check-types check-imports check-dependencies c
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: .venv/.run page ## a local cluster of three nodes; ARGS="--nodes 5 --data DIR" goes to tidegate up
+up: .venv/.run page ## a local cluster of three nodes; ARGS="--nodes 5 --haproxy" goes to tidegate up
 	@exec $(BIN)/tidegate up $(ARGS)
 
 test: .venv/.test ## every test; ARGS goes to pytest; ALLOW_MISSING_SERVICES=1 leaves out what this machine cannot run

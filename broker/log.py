@@ -100,8 +100,30 @@ class Log(Protocol):
         """
         ...
 
+    @property
+    def unit(self) -> str:
+        """What `ordinal` counts: `event`, or `block` where events that were appended together are one to the log."""
+        ...
+
+    def ordinal(self, offset: int) -> int:
+        """How many of them stand in a partition up to this offset, at most: for progress and lag, not for a judgement."""
+        ...
+
     async def end(self, partition: int) -> Position:
         """The position of the last record that is durable now; `START` for an empty partition. Raises `LogUnavailable`."""
+        ...
+
+    async def holds(self, partition: int, position: Position) -> bool:
+        """Whether a follower could go on behind `position`: the record there is the one it was. Raises `LogUnavailable`."""
+        ...
+
+    async def rebase(self, partition: int, position: Position, *, anew: bool) -> Position:
+        """Where a read model that stands at `position` goes on in a partition that does not hold it, since it was lost and made anew.
+
+        With `anew` it may be made anew by this call, if nothing stands in it that the read model does not have; whoever has no read
+        model of that position cannot follow it then. Without, only what such a call has made for the same position is found.
+        Raises `LogDiverged` saying why it cannot be, `LogUnavailable`.
+        """
         ...
 
     @property
@@ -133,3 +155,11 @@ class Broker(Protocol):
 
     @property
     def signals(self) -> Signals: ...
+
+    @property
+    def deaf(self) -> str | None:
+        """Why what others append or say may not reach this process although the broker answers; None while it does.
+
+        A broker mends it by itself, by other connections.
+        """
+        ...

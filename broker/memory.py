@@ -59,6 +59,21 @@ class MemoryLog:
             if len(records) == at:
                 await self._grown[partition].wait()
 
+    @property
+    def unit(self) -> str:
+        return "event"
+
+    def ordinal(self, offset: int) -> int:
+        return offset
+
+    async def holds(self, partition: int, position: Position) -> bool:
+        check_partition(partition, self.partitions)
+        records = self._records[partition][: position.offset]
+        return position == (records[-1].position if records else START)
+
+    async def rebase(self, partition: int, position: Position, *, anew: bool) -> Position:
+        raise LogDiverged("a log in memory has nothing to go on from")
+
     async def end(self, partition: int) -> Position:
         check_partition(partition, self.partitions)
         records = self._records[partition]
@@ -77,6 +92,8 @@ class NoPeers:
 
 class MemoryBroker:
     """The broker of one process."""
+
+    deaf = None
 
     def __init__(self, partitions: int) -> None:
         self.log, self.signals = MemoryLog(partitions), NoPeers()

@@ -99,22 +99,43 @@ class SqliteLog:
             else:
                 await grown.wait()
 
+    @property
+    def unit(self) -> str:
+        return "event"
+
+    def ordinal(self, offset: int) -> int:
+        return offset
+
+    async def holds(self, partition: int, position: Position) -> bool:
+        check_partition(partition, self.partitions)
+        if position == START:
+            return True
+        sql = f"SELECT offset, data FROM {table(partition)} WHERE offset = ?"  # noqa: S608 (a number)
+        return _is_at(position, await self._row(sql, position.offset))
+
+    async def rebase(self, partition: int, position: Position, *, anew: bool) -> Position:
+        raise LogDiverged("the partitions of an embedded log are lost together or not at all: restore another snapshot")
+
     async def end(self, partition: int) -> Position:
         check_partition(partition, self.partitions)
-        sql = f"SELECT offset, data FROM {table(partition)} ORDER BY offset DESC LIMIT 1"  # noqa: S608 (a number)
+        row = await self._row(f"SELECT offset, data FROM {table(partition)} ORDER BY offset DESC LIMIT 1")  # noqa: S608 (a number)
+        return Position(row[0], zlib.crc32(row[1])) if row else START
+
+    async def _row(self, sql: str, *values: int) -> tuple[int, bytes] | None:
+        """One row, once the file can be read. Raises `LogUnavailable`."""
         deadline = time.monotonic() + END_LIMIT_S
         while True:
             if self._diverged is not None:
                 raise LogUnavailable(self._diverged)
             self._check_usable()
             try:
-                row = self._reader.execute(sql).fetchone()
+                row: tuple[int, bytes] | None = self._reader.execute(sql, values).fetchone()
             except sqlite3.Error as error:
                 if not is_busy(error) or time.monotonic() > deadline:
                     raise LogUnavailable(f"the log cannot be read: {error}") from None
                 await asyncio.sleep(POLL_S)
             else:
-                return Position(row[0], zlib.crc32(row[1])) if row else START
+                return row
 
     async def aclose(self) -> None:
         """Write what waits, then close; followers that are still there get `LogUnavailable`. Idempotent."""
@@ -222,6 +243,8 @@ def _is_at(at: Position, row: tuple[int, bytes] | None) -> bool:
 
 class SqliteBroker:
     """The log and the signals of the nodes on one machine."""
+
+    deaf = None  # a poll stands behind the nudges
 
     def __init__(self, log: SqliteLog, signals: Datagrams) -> None:
         self.log, self.signals = log, signals

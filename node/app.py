@@ -23,6 +23,7 @@ import structlog
 from broker.address import AmqpAddress, MemoryAddress, SqliteAddress
 from broker.log import Broker, LogUnavailable
 from broker.memory import open_memory
+from broker.rabbitmq import open_rabbitmq
 from broker.sqlite import open_sqlite
 from broker.topology import control_partition
 from node.auth.admission import Admission
@@ -91,10 +92,11 @@ async def serve(settings: Settings, *, announce: Callable[[str], None] = print) 
     with contextlib.closing(bind(settings.host, settings.port)) as listener:
         async with AsyncExitStack() as stack:
             stack.enter_context(_held(settings.data / f"{settings.node_id}.db.lock"))
-            broker = await stack.enter_async_context(_open_broker(settings))
+            metrics = Metrics(node=settings.node_id, version=VERSION)
+            broker = await stack.enter_async_context(_open_broker(settings, metrics))
             model = settings.data / f"{settings.node_id}.db"
             store = await stack.enter_async_context(open_store(model, epoch=broker.log.epoch))
-            node = Node(settings, broker, store)
+            node = Node(settings, broker, store, metrics=metrics)
             stack.push_async_callback(node.aclose)
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             announce(f"tidegate node {settings.node_id} listening on http://{host}:{listener.getsockname()[1]}")
@@ -104,14 +106,22 @@ async def serve(settings: Settings, *, announce: Callable[[str], None] = print) 
 class Node:
     """The parts of one node. `clock` is the only one they have for what they judge, promise and record."""
 
-    def __init__(self, settings: Settings, broker: Broker, store: Store, *, clock: Callable[[], int] = clock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        broker: Broker,
+        store: Store,
+        *,
+        metrics: Metrics | None = None,
+        clock: Callable[[], int] = clock,
+    ) -> None:
         self._settings, self._store, self._clock = settings, store, clock
         self._stopping = asyncio.Event()
         self._new_id = id_maker(clock)
-        self.metrics = Metrics(node=settings.node_id, version=VERSION)
+        self.metrics = metrics or Metrics(node=settings.node_id, version=VERSION)
         self.projector = Projector(broker.log, store, self, clock=clock)
         self.status = Status(
-            version=VERSION, log=broker.log, store=store, projector=self.projector, metrics=self.metrics, clock=clock
+            version=VERSION, broker=broker, store=store, projector=self.projector, metrics=self.metrics, clock=clock
         )
         self.committer = Committer(
             log=broker.log,
@@ -219,7 +229,7 @@ class Node:
         await self.projector.ready.wait()
         self.presence.begin()
         self.chat.record(NodeStarted(id=self._new_id(), at=self._clock(), by=self._settings.node_id))
-        _log.info("ready", node=self._settings.node_id, events=self.projector.progress()[1])
+        _log.info("ready", node=self._settings.node_id, events=self.projector.applied)
 
     async def _sweep(self) -> None:
         """Forget the withdrawals that are over, once level with the log and from time to time, for ever."""
@@ -347,6 +357,20 @@ class Node:
         return self.gateway.asgi(http_app(face))
 
 
+class _BrokerSeen:
+    """Counts and logs what becomes of the connections to the broker."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def lost(self, why: str) -> None:
+        self._metrics.broker_reconnects.inc()
+        _log.warning("a connection to the broker was lost", why=why)
+
+    def canary(self, seconds: float) -> None:
+        self._metrics.canary_seconds.observe(seconds)
+
+
 def _door(settings: Settings, store: Store, epoch: str) -> Door:
     def resumable(session: str, now: int) -> bool:
         found = store.session(session)
@@ -359,20 +383,22 @@ def _door(settings: Settings, store: Store, epoch: str) -> Door:
 
 
 @asynccontextmanager
-async def _open_broker(settings: Settings) -> AsyncIterator[Broker]:
-    partitions = settings.partitions + 1  # and the control partition
-    match settings.log:
-        case SqliteAddress(path):
-            try:
-                async with open_sqlite(path, partitions=partitions, name=settings.node_id) as broker:
-                    yield broker
-            except ValueError as error:
-                raise ConfigurationError([f"TIDEGATE_PARTITIONS: {error}"]) from None
-        case MemoryAddress():
-            async with open_memory(partitions=partitions) as memory:
-                yield memory
-        case AmqpAddress():
-            raise ConfigurationError([f"TIDEGATE_LOG: {settings.log} is not supported yet: takes sqlite:///PATH or memory:"])
+async def _open_broker(settings: Settings, metrics: Metrics) -> AsyncIterator[Broker]:
+    partitions, name = settings.partitions + 1, settings.node_id  # and the control partition
+    async with AsyncExitStack() as stack:
+        broker: Broker
+        try:
+            match settings.log:
+                case SqliteAddress(path):
+                    broker = await stack.enter_async_context(open_sqlite(path, partitions=partitions, name=name))
+                case MemoryAddress():
+                    broker = await stack.enter_async_context(open_memory(partitions=partitions))
+                case AmqpAddress(urls):
+                    opening = open_rabbitmq(urls, partitions=partitions, name=name, observe=_BrokerSeen(metrics))
+                    broker = await stack.enter_async_context(opening)
+        except ValueError as error:
+            raise ConfigurationError([f"TIDEGATE_PARTITIONS: {error}"]) from None
+        yield broker
 
 
 @contextlib.contextmanager

@@ -68,6 +68,12 @@ class Metrics:
         self.delivery_seconds = Histogram(
             "tidegate_delivery_seconds", "Event accepted to queued for the local sockets", buckets=_FAST, registry=r
         )
+        self.broker_reconnects = Counter(
+            "tidegate_broker_reconnects", "Connections to the broker that were lost or given up", registry=r
+        )
+        self.canary_seconds = Histogram(
+            "tidegate_canary_seconds", "A signal of this node to itself through the broker", buckets=_FAST, registry=r
+        )
         self.loop_lag = Histogram("tidegate_loop_lag_seconds", "How late the event loop's timers are", buckets=_FAST, registry=r)
         Gauge("tidegate_build_info", "What runs here", ["version", "python", "node"], registry=r).labels(
             version, platform.python_version(), node

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from broker.log import Log
+from broker.log import Broker
 from node.edge.gateway import Gateway
 from node.flow.committer import Committer
 from node.flow.presence import Presence
@@ -16,9 +16,9 @@ class Status:
     """Reads the parts of one node; changes nothing."""
 
     def __init__(
-        self, *, version: str, log: Log, store: Store, projector: Projector, metrics: Metrics, clock: Callable[[], int]
+        self, *, version: str, broker: Broker, store: Store, projector: Projector, metrics: Metrics, clock: Callable[[], int]
     ) -> None:
-        self._version, self._log, self._store, self._projector = version, log, store, projector
+        self._version, self._broker, self._log, self._store, self._projector = version, broker, broker.log, store, projector
         self._metrics, self._clock = metrics, clock
         self.gateway: Gateway
         self.presence: Presence
@@ -31,9 +31,11 @@ class Status:
             reasons["diverged"] = self._projector.diverged
         elif not self._log.up:
             reasons["log away"] = "the event log cannot be reached"
+        elif (deaf := self._broker.deaf) is not None:
+            reasons["deaf"] = deaf
         if not self._projector.ready.is_set():
             done, total = self._projector.progress()
-            reasons["catching up"] = f"{done} of {total} events"
+            reasons["catching up"] = f"{done} of {total} {self._log.unit}s"
         if self.committer.is_full:
             reasons["log behind"] = f"{self.committer.unrecorded} events of the life of sessions wait for the log"
         if self._store.fault is not None:

@@ -18,7 +18,7 @@ from node.cli.log_access import open_log, room_partitions
 from node.cli.read_model import in_use, lag, model_of
 from node.cli.screen import counted
 from node.config import Settings
-from node.flow.offline import OtherSchema, SnapshotError, read_manifest
+from node.flow.offline import OtherSchema, SnapshotError, places, read_manifest
 
 _LOCK_WAIT_S = 2.0  # as long as a node's writer waits for it
 
@@ -52,18 +52,18 @@ async def examine_log(settings: Settings) -> AsyncIterator[Finding]:
         case MemoryAddress():
             yield fine("log", "in memory: of one node, kept nowhere")
             return
-        case AmqpAddress():
-            yield fail("log", f"{settings.log} is not supported yet")
+        case SqliteAddress(path) if not path.exists():
+            yield _missing(path)
             return
-        case SqliteAddress(path):
-            if not path.exists():
-                yield _missing(path)
-                return
     try:
         async with open_log(settings) as log:
-            ends = [(await log.end(partition)).offset for partition in range(log.partitions)]
-            yield fine("log", f"{settings.log}, epoch {log.epoch}, {counted(sum(ends), 'event')}")
-            yield await asyncio.to_thread(_appendable, path)
+            ends = [log.ordinal((await log.end(partition)).offset) for partition in range(log.partitions)]
+            yield fine("log", f"{settings.log}, epoch {log.epoch}, {counted(sum(ends), log.unit)}")
+            match settings.log:
+                case SqliteAddress(path):
+                    yield await asyncio.to_thread(_appendable, path)
+                case AmqpAddress():
+                    yield fine("broker", "takes and gives messages on every stream of the log")  # that is how an end is found
             yield _partitions(settings, log)
             yield await _read_model(settings, log)
     except LogUnavailable as error:
@@ -120,10 +120,13 @@ async def _read_model(settings: Settings, log: Log) -> Finding:
         return fail("read model", str(error))
     if epoch != log.epoch:
         return fail("read model", f"{model} is of the log {epoch}, not of this one: remove it, or restore another's")
-    ahead = [partition for partition, records in behind.items() if records < 0]
+    ahead = [partition for partition, units in behind.items() if units < 0]
     if ahead:
         return fail("read model", f"{model} has more of partition {ahead[0]} than the log: the log was truncated or replaced")
+    lost = [partition for partition, at in places(model).items() if not await log.holds(partition, at)]
+    if lost:
+        return fail("read model", f"the log does not hold what {model} has read of partition {lost[0]}: restore a newer snapshot")
     used = f"node {settings.node_id} runs on it" if in_use(model) else "no node runs on it"
     total = sum(behind.values())
-    place = f"{counted(total, 'event')} behind" if total else "level with"
+    place = f"{counted(total, log.unit)} behind" if total else "level with"
     return fine("read model", f"{model} is {place} the log; {used}")

@@ -7,9 +7,13 @@ from collections.abc import Mapping, Sequence
 INSIDE = ("/metrics", "/dev/token")  # ask for no token: not for whoever reaches the proxy
 
 
-def program() -> str | None:
-    """The path of HAProxy, which is not in everybody's PATH; None where it is not installed."""
-    return shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin")
+def program() -> str:
+    """The path of HAProxy: in PATH, or where that has /usr/bin, in /usr/sbin. Raises `FileNotFoundError` where it is not installed."""
+    path = os.environ.get("PATH", os.defpath)
+    found = shutil.which("haproxy", path=f"{path.replace('/bin', '/sbin')}:{path}")
+    if found is None:
+        raise FileNotFoundError("HAProxy is not installed")
+    return found
 
 
 def configuration(*, bind: str, nodes: Mapping[str, str], denied: Sequence[str] = INSIDE, silence_s: int = 60) -> str:

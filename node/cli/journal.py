@@ -55,6 +55,8 @@ def open_journal(settings: Settings, stream: TextIO | None = None) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
     )
+    for library in ("aiormq", "aio_pika"):  # each lost connection is told by them in a page; the node tells it in a line
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
 
 

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from broker.address import AmqpAddress, MemoryAddress, SqliteAddress
 from broker.log import Log, LogUnavailable
+from broker.rabbitmq import open_rabbitmq
 from broker.sqlite import open_sqlite
 from node.config import Settings
 
@@ -18,8 +19,9 @@ async def open_log(settings: Settings) -> AsyncIterator[Log]:
                 yield broker.log
         case MemoryAddress():
             raise LogUnavailable("a log in memory can be read by its own node alone")
-        case AmqpAddress():
-            raise LogUnavailable(f"{settings.log} is not supported yet")
+        case AmqpAddress(urls):
+            async with open_rabbitmq(urls, partitions=None, name="cli", create=False) as remote:
+                yield remote.log
 
 
 def room_partitions(log: Log) -> int:

@@ -9,7 +9,18 @@ from pathlib import Path
 from broker.log import Log, LogUnavailable
 from node.cli.log_access import open_log
 from node.config import Settings
+from node.config_values import Taken, quoted
 from node.flow.offline import positions
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if "\0" in text or not path.is_file():
+        raise ValueError(quoted(text))
+    return path
+
+
+SNAPSHOT = Taken("the path of a file that `tidegate snapshot` wrote", _file)
 
 
 class InUse(Exception):
@@ -45,9 +56,11 @@ def in_use(model: Path) -> bool:
 
 
 async def lag(model: Path, log: Log) -> dict[int, int]:
-    """How many records of each partition the read model has not applied; below 0 where the log does not hold what it has."""
-    at = positions(model)
-    return {partition: (await log.end(partition)).offset - at.get(partition, 0) for partition in range(log.partitions)}
+    """How many units of each partition the read model has not applied; below 0 where the log does not hold what it has."""
+    at, count = positions(model), log.ordinal
+    return {
+        partition: count((await log.end(partition)).offset) - count(at.get(partition, 0)) for partition in range(log.partitions)
+    }
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ from node.cli.bar import Bar
 from node.cli.flags import Command, Takes
 from node.cli.log_access import open_log
 from node.cli.moments import UNTIL, Moment, Place
-from node.cli.read_model import lag, model_of
+from node.cli.read_model import SNAPSHOT, lag, model_of
 from node.cli.screen import complain, counted, say
 from node.config import ConfigurationError, Settings
 from node.config_values import Taken, quoted
@@ -37,6 +37,14 @@ def replay(
         Takes(meaning=f"where to stop: {UNTIL.takes} (default: the end)", shown="TIME|POSITION", kind=UNTIL),
     ] = None,
     verify: Annotated[bool, Takes(meaning="compare it with the live read model; exit 1 on any difference")] = False,
+    base: Annotated[
+        Path | None,
+        Takes(
+            meaning="begin with this snapshot, for a log whose beginning is not there any more",
+            shown="FILE",
+            kind=SNAPSHOT,
+        ),
+    ] = None,
     to: Annotated[
         Path | None,
         Takes(
@@ -52,13 +60,13 @@ def replay(
     --until), and the two are compared row by row.
     """
     try:
-        return asyncio.run(_run(settings, until, verify=verify, to=to))
+        return asyncio.run(_run(settings, until, verify=verify, base=base, to=to))
     except (LogUnavailable, LogDiverged, SnapshotError, OSError) as error:
         complain(f"cannot replay: {error}")
         return 1
 
 
-async def _run(settings: Settings, until: Moment | Place | None, *, verify: bool, to: Path | None) -> int:
+async def _run(settings: Settings, until: Moment | Place | None, *, verify: bool, base: Path | None, to: Path | None) -> int:
     spacious = settings.data if os.access(settings.data, os.W_OK) else None  # where one read model fits, so does another
     with tempfile.TemporaryDirectory(prefix="replay-", dir=to.parent if to else spacious) as folder:
         rebuilt, live = Path(folder, "rebuilt.db"), Path(folder, "live.db")
@@ -70,7 +78,7 @@ async def _run(settings: Settings, until: Moment | Place | None, *, verify: bool
                 stop = stop or Until(positions=positions(live))
             began = time.monotonic()
             with Bar("replaying") as bar:
-                events = await rebuild(log, rebuilt, until=stop, progress=bar)
+                events = await rebuild(log, rebuilt, base=base, until=stop, progress=bar)
             replayed = f"replayed {counted(events, 'event')} in {time.monotonic() - began:.1f} s"
             foreign = await _foreign(live, log) if verify else []
         if verify:
@@ -116,7 +124,7 @@ async def _foreign(live: Path, log: Log) -> list[str]:
     if epoch != log.epoch:
         return [f"epoch: the live one is of the log {epoch}, not of {log.epoch}"]
     return [
-        f"positions: partition {p} of the live one is {-n} events ahead of the log"
+        f"positions: partition {p} of the live one is {counted(-n, log.unit)} ahead of the log"
         for p, n in (await lag(live, log)).items()
         if n < 0
     ]

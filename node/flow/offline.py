@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from broker.log import Log
+from broker.log import START, Log, LogDiverged, Position
 from node.core.apply import apply
 from node.core.events import decode
 from node.core.view import Session
@@ -36,6 +36,13 @@ class Until(msgspec.Struct, frozen=True, kw_only=True):
     positions: Mapping[int, int] | None = None
 
 
+class Based(msgspec.Struct, frozen=True, kw_only=True):
+    """Where in which log a read model goes on, for the partitions that do not hold what it has read (see `broker.log.Log.rebase`)."""
+
+    epoch: str
+    positions: dict[int, Position]
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What is in a snapshot. `positions` are offsets by partition."""
 
@@ -45,8 +52,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     events: int
 
 
-async def rebuild(log: Log, model: Path, *, until: Until | None, progress: Progress) -> int:
-    """Make a new read model at `model` from the log as it stands; returns how many records were applied.
+async def rebuild(log: Log, model: Path, *, base: Path | None = None, until: Until | None, progress: Progress) -> int:
+    """Make a new read model at `model` from the log as it stands, or from the snapshot `base` and what follows it; returns how many
+    records were applied.
 
     Raises `FileExistsError` where there is one, `LogUnavailable`, `LogDiverged`.
     """
@@ -54,23 +62,31 @@ async def rebuild(log: Log, model: Path, *, until: Until | None, progress: Progr
     ends = {partition: (await log.end(partition)).offset for partition in range(log.partitions)}
     if until is not None and until.positions is not None:
         ends = {partition: min(end, until.positions.get(partition, 0)) for partition, end in ends.items()}
-    total, done = sum(ends.values()), 0
+    if base is not None:
+        copy(base, model)
+        based = await continued(log, base, anew=False)
+        if based is not None:
+            rebase(model, based)
+    total, done, records = sum(map(log.ordinal, ends.values())), 0, 0
     async with open_store(model, epoch=log.epoch) as store:
         for partition, end in ends.items():
-            async for number in _fold(log, store, partition, end, until.at if until is not None else None):
-                progress(done + number, total)
-            done += store.position(partition).offset
-    return done
+            async for count in _fold(log, store, partition, end, until.at if until is not None else None):
+                records += count
+                progress(done + log.ordinal(store.position(partition).offset), total)
+            done += log.ordinal(store.position(partition).offset)
+    return records
 
 
 async def _fold(log: Log, store: Store, partition: int, end: int, at: int | None) -> AsyncIterator[int]:
-    """Apply one partition's records up to the offset `end`; yields how far it has come."""
+    """Apply one partition's records up to the offset `end`; yields how many of them, batch by batch."""
     if end == 0:
         return
     async with aclosing(log.follow(partition, store.position(partition))) as batches:
         async for batch in batches:
+            applied = 0
             for record in batch:
                 if record.position.offset > end:
+                    yield applied
                     return
                 try:
                     event = decode(record.data)
@@ -78,11 +94,13 @@ async def _fold(log: Log, store: Store, partition: int, end: int, at: int | None
                     event = None  # as the projector does: passed over on every node
                 if event is not None:
                     if at is not None and event.at > at:
+                        yield applied
                         return
                     apply(store, event)
                 store.advance(partition, record.position)
+                applied += 1
             await store.make_room()
-            yield batch[-1].position.offset
+            yield applied
             if batch[-1].position.offset >= end:
                 return
 
@@ -96,6 +114,12 @@ def positions(model: Path) -> dict[int, int]:
     """How far a read model has followed each partition. Raises `SnapshotError` for what is none."""
     with closing(_open(model)) as connection:
         return {partition: at.offset for partition, at in store_sql.read_positions(connection).items()}
+
+
+def places(model: Path) -> dict[int, Position]:
+    """As `positions`, with what stands there. Raises `SnapshotError` for what is none."""
+    with closing(_open(model)) as connection:
+        return store_sql.read_positions(connection)
 
 
 def sessions(model: Path, at: int) -> list[Session]:
@@ -161,8 +185,9 @@ def snapshot(model: Path, file: Path, progress: Progress) -> Manifest:
     return manifest
 
 
-def restore(file: Path, model: Path, progress: Progress) -> Manifest:
-    """Put a snapshot in the place of a read model that no node uses; the old one is kept beside it as `.bak`.
+def restore(file: Path, model: Path, progress: Progress, based: Based | None = None) -> Manifest:
+    """Put a snapshot in the place of a read model that no node uses; the old one is kept beside it as `.bak`. It goes on in the log
+    where it was taken, or as `based` says.
 
     Raises `SnapshotError`, before anything is changed, for a file that is no whole snapshot.
     """
@@ -174,10 +199,40 @@ def restore(file: Path, model: Path, progress: Progress) -> Manifest:
     part = model.with_name(f"{model.name}.part")
     part.unlink(missing_ok=True)
     copy(file, part, progress)
+    if based is not None:
+        rebase(part, based)
     if model.exists():
         store_sql.move_aside(model)
     os.replace(part, model)
     return read_manifest(model)
+
+
+async def continued(log: Log, file: Path, *, anew: bool) -> Based | None:
+    """How the log continues a snapshot, where it does not simply hold what that has read; `anew` as for `broker.log.Log.rebase`.
+
+    Raises `LogDiverged` where it does not continue it, `LogUnavailable`, `SnapshotError`.
+    """
+    epoch, at = read_manifest(file).epoch, places(file)
+    if log.epoch != epoch and not anew:
+        raise LogDiverged(f"{file} is of another log, {epoch}, than this one, {log.epoch}")
+    moved, problems = {}, []
+    for partition in range(log.partitions):
+        place = at.get(partition, START)
+        if log.epoch == epoch and await log.holds(partition, place):
+            continue
+        try:
+            moved[partition] = await log.rebase(partition, place, anew=anew)
+        except LogDiverged as error:
+            problems.append(str(error))
+    if problems:
+        raise LogDiverged("; ".join(problems))
+    return Based(epoch=log.epoch, positions=moved) if moved or log.epoch != epoch else None
+
+
+def rebase(model: Path, based: Based) -> None:
+    """Have a copy of a snapshot go on elsewhere in the log."""
+    with closing(_open(model)) as connection:
+        store_sql.move(connection, based.epoch, based.positions)
 
 
 def read_manifest(file: Path) -> Manifest:

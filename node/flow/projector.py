@@ -58,9 +58,10 @@ class Projector:
                 tasks.create_task(self._follow(partition), name=f"projector-{partition}")
 
     def progress(self) -> tuple[int, int]:
-        """How many of the records that stood in the log at the start have been applied, and how many there are."""
-        total = sum(end.offset for end in self._ends.values())
-        return sum(min(self._store.position(p).offset, end.offset) for p, end in self._ends.items()), total
+        """How much of what stood in the log at the start has been applied, and how much there is, in the log's own units."""
+        count = self._log.ordinal
+        total = sum(count(end.offset) for end in self._ends.values())
+        return sum(min(count(self._store.position(p).offset), count(end.offset)) for p, end in self._ends.items()), total
 
     def lag_seconds(self, partition: int) -> float:
         """How old the last applied record was when it was applied."""

@@ -7,7 +7,7 @@ A message stands in `timeline` as it was sent; a row in `changes` says how it re
 import itertools
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import cast
@@ -254,6 +254,15 @@ def read_positions(connection: sqlite3.Connection) -> dict[int, Position]:
     """How far the read model has followed each partition."""
     rows = connection.execute("SELECT partition, offset, checksum FROM positions")
     return {partition: Position(offset, checksum) for partition, offset, checksum in rows}
+
+
+def move(connection: sqlite3.Connection, epoch: str, positions: Mapping[int, Position]) -> None:
+    """Take the read model for one of the log of this epoch that has followed these partitions so far."""
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("UPDATE meta SET value = ? WHERE key = 'epoch'", (epoch,))
+    rows = [(partition, at.offset, at.checksum) for partition, at in positions.items()]
+    connection.executemany("INSERT OR REPLACE INTO positions VALUES (?, ?, ?)", rows)
+    connection.execute("COMMIT")
 
 
 def read_meta(connection: sqlite3.Connection) -> dict[str, str]:

@@ -16,8 +16,6 @@ _START_S = 10.0
 @contextmanager
 def haproxy(cluster: Cluster) -> Iterator[str]:
     """The URL of a proxy in front of the running nodes; it ends with the block."""
-    found = program()
-    assert found is not None, "these tests need HAProxy"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -25,7 +23,7 @@ def haproxy(cluster: Cluster) -> Iterator[str]:
     nodes = {node.id: node.url.removeprefix("http://") for node in cluster}
     file.write_text(configuration(bind=f"127.0.0.1:{port}", nodes=nodes))
     with (cluster.folder / "haproxy.log").open("wb") as log:
-        process = subprocess.Popen([found, "-db", "-f", str(file)], stdout=log, stderr=log)
+        process = subprocess.Popen([program(), "-db", "-f", str(file)], stdout=log, stderr=log)
     try:
         block_until(lambda: _listens(process, port, cluster.folder), _START_S, "HAProxy listens")
         yield f"http://127.0.0.1:{port}"

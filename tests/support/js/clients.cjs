@@ -112,9 +112,28 @@ class Client {
     }
   }
 
+  // A message every so many ms, as long as no more than `most` wait for their ack: who is not heard does not go on talking.
+  talk(room, prefix, every, most) {
+    this.spoken = 0;
+    this.talking = setInterval(() => {
+      if (this.unsent.length >= most) return;
+      const send = { room, id: `${prefix}-${this.spoken}`, text: `${prefix} says ${this.spoken}` };
+      this.spoken += 1;
+      this.unsent.push(send);
+      if (this.welcomed) this.emitSend(send);
+    }, every);
+  }
+
+  hush() {
+    clearInterval(this.talking);
+    tell("hushed", this.name, { spoken: this.spoken });
+  }
+
   emitSend(send) {
     const session = this.session;
+    const began = Date.now();
     this.socket.emit("message:send", send, (answer) => {
+      if (!answer.ok) tell("delayed", this.name, { code: answer.error.code, after_ms: Date.now() - began });
       if (!this.unsent.includes(send)) return;
       if (answer.ok) {
         this.unsent.splice(this.unsent.indexOf(send), 1);
@@ -139,6 +158,8 @@ class Client {
 const commands = {
   open: (command) => clients.set(command.client, new Client(command)),
   send: ({ client, room, prefix, count }) => clients.get(client).send(room, prefix, count),
+  talk: ({ client, room, prefix, every, most }) => clients.get(client).talk(room, prefix, every, most),
+  hush: ({ client }) => clients.get(client).hush(),
   ask: ({ client, ref, event, payload }) => clients.get(client).ask(ref, event, payload),
   close: ({ client }) => clients.get(client).socket.disconnect(),
   token: ({ ask, token }) => {

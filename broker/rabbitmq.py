@@ -1,0 +1,396 @@
+"""The log on RabbitMQ streams: a stream for each partition, and one that says which log this is.
+
+Durability: a record whose append returned is on a majority of the replicas. Streams never fsync: it survives the `kill -9` of brokers, and
+the power failure of fewer than half of them; with a single broker not always its power failure.
+
+Positions: `offset` is the offset of a message in its stream, shifted, and the record's place in that message (`broker/batch.py`).
+"""
+
+import asyncio
+import contextlib
+import math
+import secrets
+import zlib
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Protocol
+
+from broker.batch import Batch, Head, Mark, decode_body, encode_mark, of_position, to_position
+from broker.log import MOST_IN_BATCH, START, LogDiverged, LogUnavailable, Position, Record, check_partition
+from broker.rabbitmq_appender import MARK_BYTES, Appender
+from broker.rabbitmq_channel import Delivery, LinkLost
+from broker.rabbitmq_follower import Anchor, Follower, Start
+from broker.rabbitmq_genesis import Genesis, found
+from broker.rabbitmq_link import Link, LinkClosed
+from broker.rabbitmq_rebase import holds, rebase
+from broker.rabbitmq_signals import RabbitSignals
+from broker.topology import stream_of
+
+APPEND_LIMIT_S = 2.2  # the contract says 3 s, and what waits behind the first in a session is refused behind it
+END_LIMIT_S = 2.5
+MARK_LIMIT_S = 2.0
+OPEN_LIMIT_S = 30.0  # for brokers that start together with the nodes
+OPEN_POLL_S = 0.2
+REFUSED_LIMIT_S = 3.0  # for a user or a vhost that a starting broker may not have yet
+BEGIN_LIMIT_S = 5.0
+FLUSH_LIMIT_S = 2.0
+LOOK_BACK = (8, 128, 2_048, 32_768)  # messages before the end that may all be marks
+DEAF_S = 2.0  # what is in a stream reaches whoever follows it within milliseconds
+LOOK_EVERY_S = 0.5
+MOST_AWAITED = 1_000  # messages
+
+
+class Observer(Protocol):
+    """Who counts. Nothing here may raise."""
+
+    def lost(self, why: str) -> None:
+        """A connection to the broker was lost, or given up since nothing came over it; another one is made."""
+        ...
+
+    def canary(self, seconds: float) -> None:
+        """A signal to ourselves took so long through the broker."""
+        ...
+
+
+class Uncounted:
+    """Nobody counts."""
+
+    def lost(self, why: str) -> None: ...
+
+    def canary(self, seconds: float) -> None: ...
+
+
+class _Partition:
+    """What is known of one partition while it is followed: to notice that nothing of it comes any more."""
+
+    def __init__(self) -> None:
+        self.follower: Follower | None = None
+        self.own: deque[tuple[str, float]] = deque(maxlen=MOST_AWAITED)  # ours, confirmed and not come yet, since when
+        self.peers_at = -1  # the highest offset that another node has said to have read
+        self.behind_since: float | None = None
+
+    def came(self, delivery: Delivery) -> None:
+        """A message was read: if it is ours, so were those that we appended before it."""
+        if any(own == delivery.id for own, _ in self.own):
+            while self.own.popleft()[0] != delivery.id:
+                pass
+
+    def is_deaf(self, now: float) -> bool:
+        """Whether something has been missing for too long although everything that came has been taken."""
+        follower = self.follower
+        if follower is None:
+            self.own.clear()
+            return False
+        missing = follower.waits and (bool(self.own and now - self.own[0][1] > LOOK_EVERY_S) or follower.offset < self.peers_at)
+        if not missing:
+            self.behind_since = None
+        elif self.behind_since is None:
+            self.behind_since = now
+        return self.behind_since is not None and now - self.behind_since > DEAF_S
+
+
+class RabbitLog:
+    """See `broker.log.Log`."""
+
+    def __init__(self, genesis: Genesis, appending: Link, following: Link) -> None:
+        self._genesis, self._appending, self._following = genesis, appending, following
+        self._partitions = [_Partition() for _ in range(genesis.partitions)]
+        self._appenders = [
+            Appender(appending, stream_of(partition), confirmed=self._expect(partition))
+            for partition in range(genesis.partitions)
+        ]
+        self._closed = False
+        self.deaf: str | None = None  # why what stands in the log does not come; None while it does
+
+    @property
+    def partitions(self) -> int:
+        return self._genesis.partitions
+
+    @property
+    def epoch(self) -> str:
+        return self._genesis.epoch
+
+    @property
+    def up(self) -> bool:
+        links = self._appending.up and self._following.up
+        return links and not self._closed and not any(appender.failing for appender in self._appenders)
+
+    async def append(self, partition: int, data: bytes) -> None:
+        await self.append_all(partition, (data,))
+
+    async def append_all(self, partition: int, data: Sequence[bytes]) -> None:
+        check_partition(partition, self.partitions)
+        if self._closed:
+            raise LogUnavailable("the log is closed")
+        appender = self._appenders[partition]
+        done = appender.put(data)
+        try:
+            async with asyncio.timeout(APPEND_LIMIT_S):
+                await done
+        except TimeoutError:
+            appender.late()
+            raise LogUnavailable(appender.why) from None
+
+    def follow(self, partition: int, after: Position) -> AsyncGenerator[Sequence[Record], None]:
+        check_partition(partition, self.partitions)
+        return self._follow(partition, after)
+
+    async def _follow(self, partition: int, after: Position) -> AsyncGenerator[Sequence[Record], None]:
+        message, index = of_position(after.offset)
+        follower = Follower(self._following, stream_of(partition), self._start(after), lambda: self._mark(partition))
+        known = self._partitions[partition]
+        known.follower = follower
+        records: list[Record] = []
+        try:
+            async with aclosing(follower.deliveries()) as deliveries:
+                async for some in deliveries:
+                    for delivery in some:
+                        known.came(delivery)
+                        if delivery.offset == 0 and after == START:
+                            self._check_head(partition, delivery)
+                        more = _records(partition, delivery, behind=index if delivery.offset == message else 0)
+                        if len(records) + len(more) > MOST_IN_BATCH:
+                            yield records
+                            records = []
+                        records += more
+                    if records:
+                        yield records
+                        records = []
+        except LinkClosed:
+            raise LogUnavailable("the log is closed") from None
+        finally:
+            if known.follower is follower:
+                known.follower = None
+
+    @property
+    def unit(self) -> str:
+        return "block"
+
+    def ordinal(self, offset: int) -> int:
+        return of_position(offset)[0] if offset else 0
+
+    async def end(self, partition: int) -> Position:
+        check_partition(partition, self.partitions)
+        with _unavailable():
+            async with asyncio.timeout(END_LIMIT_S):
+                return await self._end(partition, await self._mark(partition))
+
+    async def holds(self, partition: int, position: Position) -> bool:
+        check_partition(partition, self.partitions)
+        with _unavailable():
+            return await holds(self._following, stream_of(partition), self._start(position), self.epoch)
+
+    async def rebase(self, partition: int, position: Position, *, anew: bool) -> Position:
+        check_partition(partition, self.partitions)
+
+        async def ended() -> bool:
+            return (await self.end(partition)).offset <= position.offset
+
+        with _unavailable():
+            return await rebase(self._appending, stream_of(partition), self.epoch, position, ended if anew else None)
+
+    async def aclose(self) -> None:
+        """Append what waits, then refuse. Idempotent."""
+        self._closed = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_LIMIT_S):
+                for appender in self._appenders:
+                    await appender.appended()
+
+    async def began(self) -> None:
+        """Return when it can append for the first time."""
+        for appender in self._appenders:
+            await appender.began.wait()
+
+    async def run(self) -> None:
+        """Append, and look whether what is in the streams comes to us, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for appender in self._appenders:
+                tasks.create_task(appender.run())
+            tasks.create_task(self._listen())
+
+    # What other nodes say, and what we say to them
+
+    def offsets(self) -> dict[int, int]:
+        """The last message that was read of each partition that is followed."""
+        followers = {p: known.follower for p, known in enumerate(self._partitions)}
+        return {p: follower.offset for p, follower in followers.items() if follower is not None}
+
+    def heard(self, offsets: Mapping[int, int]) -> None:
+        """Another node has read so far: what it has read will come to us too."""
+        for partition, offset in offsets.items():
+            if 0 <= partition < self.partitions:
+                known = self._partitions[partition]
+                known.peers_at = max(known.peers_at, offset)
+
+    async def _listen(self) -> None:
+        """Where something is missing that stands in a stream, the connection is deaf, whatever it answers: take another."""
+        loop = asyncio.get_running_loop()
+        dropped_at = -math.inf
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            now = loop.time()
+            deaf = [partition for partition, known in enumerate(self._partitions) if known.is_deaf(now)]
+            self.deaf = f"nothing comes of partition {deaf[0]} of the log although there is more" if deaf else None
+            if self.deaf is not None and now - dropped_at > 2 * DEAF_S:
+                dropped_at = now
+                self._following.drop(self.deaf)
+
+    def _expect(self, partition: int) -> Callable[[str], None]:
+        def confirmed(id: str) -> None:
+            known = self._partitions[partition]
+            if known.follower is not None:
+                known.own.append((id, asyncio.get_running_loop().time()))
+
+        return confirmed
+
+    # Positions
+
+    def _start(self, after: Position) -> Start:
+        if after == START:
+            return "first"
+        message, index = of_position(after.offset)
+
+        def fits(delivery: Delivery) -> bool:
+            if index == 0:
+                return isinstance(decode_body(delivery.body), Head) and zlib.crc32(delivery.body) == after.checksum
+            body = decode_body(delivery.body)
+            return (
+                isinstance(body, Batch) and len(body.records) >= index and zlib.crc32(body.records[index - 1]) == after.checksum
+            )
+
+        return Anchor(message, fits)
+
+    def _check_head(self, partition: int, delivery: Delivery) -> None:
+        head = decode_body(delivery.body)
+        if not isinstance(head, Head) or head.epoch != self.epoch:
+            raise LogDiverged(f"{stream_of(partition)} is not of this log: it was removed and made anew")
+        if head.based:
+            raise LogDiverged(f"{stream_of(partition)} was made anew, and what stood before is in a snapshot only")
+
+    async def _mark(self, partition: int) -> int:
+        """The offset of a new mark at the end of the stream. Raises `LinkLost`."""
+        name = secrets.token_bytes(MARK_BYTES)
+        try:
+            async with asyncio.timeout(MARK_LIMIT_S), self._following.channel() as reading:
+                inbox = await reading.consume(stream_of(partition), offset="next", prefetch=100)
+                async with self._appending.channel(confirms=True) as writing:
+                    await writing.append(stream_of(partition), encode_mark(name), name.hex(), limit_s=MARK_LIMIT_S)
+                while True:
+                    for delivery in await inbox.take(100):
+                        await reading.acknowledge(delivery.tag)
+                        if decode_body(delivery.body) == Mark(name):
+                            return delivery.offset
+        except TimeoutError:
+            raise LinkLost("a mark at the end of the log did not come") from None
+
+    async def _end(self, partition: int, before: int) -> Position:
+        """The last record of the messages before this offset: usually of the one just before."""
+        for many in LOOK_BACK:
+            first = max(0, before - many)
+            last = START
+            async with self._following.channel() as channel:
+                inbox = await channel.consume(stream_of(partition), offset=first, prefetch=100)
+                offset = -1
+                while offset < before - 1:
+                    for delivery in await inbox.take(100):
+                        await channel.acknowledge(delivery.tag)
+                        offset = delivery.offset
+                        if offset < before and (records := _records(partition, delivery, behind=0)):
+                            last = records[-1].position
+            if last != START or first == 0:
+                return last
+        raise LogUnavailable(f"the last {LOOK_BACK[-1]} messages of {stream_of(partition)} have no record")
+
+
+@contextlib.contextmanager
+def _unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (LinkLost, TimeoutError) as error:
+        raise LogUnavailable(str(error) or "the log did not answer in time") from None
+
+
+def _records(partition: int, delivery: Delivery, *, behind: int) -> list[Record]:
+    """The records of one message from the index `behind` on."""
+    body = decode_body(delivery.body)
+    if not isinstance(body, Batch):
+        return []
+    return [
+        Record(partition, Position(to_position(delivery.offset, index), zlib.crc32(data)), data)
+        for index, data in enumerate(body.records[behind:], behind + 1)
+    ]
+
+
+class RabbitBroker:
+    """The log and the signals of a cluster on RabbitMQ."""
+
+    def __init__(self, log: RabbitLog, signals: RabbitSignals) -> None:
+        self.log, self.signals = log, signals
+
+    @property
+    def deaf(self) -> str | None:
+        return self.log.deaf or self.signals.deaf
+
+
+@asynccontextmanager
+async def open_rabbitmq(
+    urls: Sequence[str], *, partitions: int | None, name: str, create: bool = True, observe: Observer | None = None
+) -> AsyncIterator[RabbitBroker]:
+    """Open the log on the brokers at `urls` (hosts of one cluster), made with `partitions` partitions where `create` says so.
+
+    `name` is this process's among those that share the log. Raises `LogUnavailable` when no broker answers within 30 s or lets us in,
+    or there is no log; `LogDiverged` when a stream of it is gone; `ValueError` when it has another number of partitions (None takes
+    what it has).
+    """
+    counting = observe or Uncounted()
+    links = [Link(urls, f"tidegate {name} {use}", lost=counting.lost) for use in ("append", "follow", "signal")]
+    appending, following, signalling = links
+    async with _running(link.run() for link in links):
+        await _reached(appending)
+        genesis = await found(appending, partitions, create=create)
+        log = RabbitLog(genesis, appending, following)
+        signals = RabbitSignals(signalling, name, offsets=log.offsets, heard=log.heard, canary=counting.canary)
+        async with _running((log.run(), signals.run())):
+            with contextlib.suppress(TimeoutError):  # the broker went away meanwhile: it is waited for like later on
+                async with asyncio.timeout(BEGIN_LIMIT_S):
+                    await log.began()
+                    await signals.bound.wait()
+            try:
+                yield RabbitBroker(log, signals)
+            finally:
+                await log.aclose()
+
+
+async def _reached(link: Link) -> None:
+    """Return once a broker answers. Raises `LogUnavailable` when none does for long, or when they refuse us for a while."""
+    loop = asyncio.get_running_loop()
+    began, refused_at = loop.time(), None
+    while not link.up:
+        now = loop.time()
+        refused_at = (refused_at or now) if link.refused else None
+        if now - began > OPEN_LIMIT_S or (refused_at is not None and now - refused_at > REFUSED_LIMIT_S):
+            raise LogUnavailable(f"no broker of the log lets us in: {link.why}")
+        await link.changed(OPEN_POLL_S)
+
+
+@asynccontextmanager
+async def _running(work: Iterable[Coroutine[None, None, None]]) -> AsyncIterator[None]:
+    """Tasks for as long as the block runs; the failure of one ends it. What the block raises leaves as it is, in no group."""
+    raised: BaseException | None = None
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in work]
+            try:
+                yield
+            except Exception as error:
+                raised = error
+                raise
+            finally:
+                for task in tasks:
+                    task.cancel()
+    except BaseExceptionGroup:
+        if raised is not None:
+            raise raised from raised.__cause__
+        raise

@@ -1,0 +1,168 @@
+"""Which log this is: its epoch and its number of partitions, said once, in a stream of its own, by whoever came first.
+
+Everyone who finds no log makes all streams and proposes one; the first proposal in the stream counts, so that nodes that start together
+agree. Then each stream of the log gets its head, and a last message says that the log is whole: from then on a stream that is missing,
+or that has no head of this log, was lost, and nobody makes it anew in silence.
+"""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Coroutine, Iterable
+
+import msgspec
+
+from broker.batch import Head, encode_head
+from broker.log import LogDiverged, LogUnavailable
+from broker.rabbitmq_appender import CONFIRM_LIMIT_S
+from broker.rabbitmq_channel import Delivery, LinkLost, NoSuchQueue
+from broker.rabbitmq_link import Link
+from broker.topology import GENESIS, log_arguments, stream_of
+
+SILENCE_S = 0.3  # what stands in a stream comes within milliseconds
+FOUND_LIMIT_S = 20.0  # for all of it, on brokers that choose leaders for a dozen new streams
+PAUSE_S = 0.2
+
+
+class Genesis(msgspec.Struct, frozen=True, tag="genesis"):
+    """A proposal; the first one in the stream is the log's."""
+
+    epoch: str
+    partitions: int
+
+
+class Whole(msgspec.Struct, frozen=True, tag="whole"):
+    """Every stream of the log of this epoch has its head."""
+
+    epoch: str
+
+
+class Asked(msgspec.Struct, frozen=True, tag="asked"):
+    """Says nothing: whoever reads up to his own has read all that stood before it."""
+
+    name: str
+
+
+_Said = Genesis | Whole | Asked
+_decoder: msgspec.json.Decoder[_Said] = msgspec.json.Decoder(_Said)
+
+
+async def found(link: Link, partitions: int | None, *, create: bool) -> Genesis:
+    """The log that is there, or a new one.
+
+    Raises `LogUnavailable` where there is none and `create` or `partitions` do not say to make one, `LogDiverged` when they do and a
+    stream of it is gone, `ValueError` when it has another number of partitions than asked for.
+    """
+    why = ""
+    try:
+        async with asyncio.timeout(FOUND_LIMIT_S):
+            while True:
+                try:
+                    return await _found(link, partitions if create else None, partitions)
+                except LinkLost as error:  # a broker that starts says all sorts of things
+                    why = str(error)
+                    await asyncio.sleep(PAUSE_S)
+    except TimeoutError:
+        raise LogUnavailable(f"the log could not be opened: {why or 'no answer'}") from None
+
+
+async def _found(link: Link, to_make: int | None, wanted: int | None) -> Genesis:
+    said = await _read(link, until=None)
+    if not said or not isinstance(said[0], Genesis):
+        if to_make is None:
+            raise LogUnavailable("there is no log yet; the first node makes it")
+        said = await _propose(link, to_make)
+    genesis = next(one for one in said if isinstance(one, Genesis))
+    if wanted is not None and genesis.partitions != wanted:
+        raise ValueError(
+            f"the log has {genesis.partitions - 1} partitions, not {wanted - 1}: their number is fixed once it exists"
+        )
+    if Whole(genesis.epoch) not in said:
+        await _make_whole(link, genesis)
+    if to_make is not None:
+        await _check_streams(link, genesis)
+    return genesis
+
+
+async def _propose(link: Link, partitions: int) -> list[_Said]:
+    """Make the streams and propose a log; what then stands in the stream begins with the one that was first."""
+    await _together(_make_stream(link, stream) for stream in (GENESIS, *map(stream_of, range(partitions))))
+    proposal = Genesis(secrets.token_hex(8), partitions)
+    await _say(link, proposal)
+    return await _read(link, until=proposal)
+
+
+async def _together(work: Iterable[Coroutine[None, None, object]]) -> None:
+    """All at once; of several failures the first is raised."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for one in work:
+                tasks.create_task(one)
+    except BaseExceptionGroup as group:
+        raise group.exceptions[0] from None
+
+
+async def _say(link: Link, what: _Said) -> None:
+    async with link.channel(confirms=True) as channel:
+        await channel.append(GENESIS, msgspec.json.encode(what), secrets.token_hex(8), limit_s=CONFIRM_LIMIT_S)
+
+
+async def _read(link: Link, *, until: _Said | None) -> list[_Said]:
+    """What stands in the stream from the log's genesis on, up to `until` or the word that it is whole; nothing without a stream."""
+    said: list[_Said] = []
+    async with link.channel() as channel:
+        try:
+            inbox = await channel.consume(GENESIS, offset="first", prefetch=100)
+        except NoSuchQueue:
+            return []
+        while not (said and (said[-1] == until or said[-1] == Whole(getattr(said[0], "epoch", "")))):
+            try:
+                async with asyncio.timeout(SILENCE_S if until is None else None):
+                    deliveries = await inbox.take(1)
+            except TimeoutError:
+                until = Asked(secrets.token_hex(8))
+                await _say(link, until)
+                continue
+            await channel.acknowledge(deliveries[-1].tag)
+            with contextlib.suppress(msgspec.DecodeError):  # a stranger's
+                one = _decoder.decode(deliveries[0].body)
+                if said or isinstance(one, Genesis) or one == until:
+                    said.append(one)
+    return said
+
+
+async def _make_stream(link: Link, stream: str) -> None:
+    """Make it where it is missing; one that is there stays as it is, whatever its arguments."""
+    try:
+        async with link.channel() as channel:
+            await channel.has_queue(stream)
+    except NoSuchQueue:
+        async with link.channel() as channel:
+            await channel.make_stream(stream, log_arguments())
+
+
+async def _make_whole(link: Link, genesis: Genesis) -> None:
+    head = Head(genesis.epoch)
+    await _together(give_head(link, stream_of(partition), head) for partition in range(genesis.partitions))
+    await _say(link, Whole(genesis.epoch))
+
+
+async def give_head(link: Link, stream: str, head: Head) -> Delivery:
+    """The first message of a stream, which is `head` where the stream was empty or missing."""
+    await _make_stream(link, stream)
+    async with link.channel(confirms=True) as channel:
+        await channel.append(
+            stream, encode_head(head), secrets.token_hex(8), limit_s=CONFIRM_LIMIT_S
+        )  # behind another it says nothing
+    async with link.channel() as channel:
+        inbox = await channel.consume(stream, offset="first", prefetch=1)
+        return (await inbox.take(1))[0]
+
+
+async def _check_streams(link: Link, genesis: Genesis) -> None:
+    async with link.channel() as channel:
+        for partition in range(genesis.partitions):
+            try:
+                await channel.has_queue(stream_of(partition))
+            except NoSuchQueue:
+                raise LogDiverged(f"{stream_of(partition)} is gone") from None

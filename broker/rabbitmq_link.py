@@ -1,0 +1,186 @@
+"""One connection to RabbitMQ, to whichever of its hosts answers: made again by itself, and watched.
+
+aio-pika's robust connection is not used: it knows nothing of a stream's offsets, and loses or repeats what it reads on from.
+With `rabbitmq_channel.py` the only place that knows aio-pika; everything that goes wrong leaves it as `LinkLost`.
+"""
+
+import asyncio
+import contextlib
+import zlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import aio_pika
+from aio_pika.connection import make_url
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from yarl import URL
+
+from broker.rabbitmq_channel import Channel, LinkLost, faults_as_lost, within
+
+CONNECT_LIMIT_S = 2.0
+WATCH_EVERY_S = 1.0
+WATCH_LIMIT_S = 2.0  # a frozen broker answers nothing and closes nothing
+CLOSE_LIMIT_S = 1.0
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.25
+HEARTBEAT_S = 10  # for the broker to notice that we are gone; we notice by the watch
+
+
+class LinkClosed(LinkLost):
+    """The link was closed by us: there will be no other connection."""
+
+
+class Link:
+    """A connection by the name `name`, kept for as long as `run` runs. `lost(why)` is called each time that one ends.
+
+    The hosts are tried in turn, beginning with one that the name chooses, so that many nodes do not all begin with the first.
+    """
+
+    def __init__(self, urls: Sequence[str], name: str, *, lost: Callable[[str], None] = lambda _: None) -> None:
+        first = zlib.crc32(name.encode()) % len(urls)
+        self._urls = [_named(url, name) for url in [*urls[first:], *urls[:first]]]
+        self._name, self._tell_lost = name, lost
+        self._connection: _Connection | None = None
+        self._changed = asyncio.Event()
+        self._closed = False
+        self.why = "not connected yet"  # for people; no secret in it
+        self.refused = False  # by name, password, vhost or certificate: trying again will hardly help
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a connection now."""
+        return self._connection is not None
+
+    async def run(self) -> None:
+        """Connect, watch, and connect again, until cancelled."""
+        pause, turn = FIRST_PAUSE_S, 0
+        try:
+            while True:
+                connection = await self._connect(self._urls[turn % len(self._urls)])
+                turn += 1
+                if connection is None:
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, MOST_PAUSE_S)
+                    continue
+                pause = FIRST_PAUSE_S
+                try:
+                    await self._keep(connection)
+                finally:
+                    await connection.end()
+                self._tell_lost(self.why)
+        finally:
+            self._closed, self.why = True, "closed"
+            self._change()
+
+    @contextlib.asynccontextmanager
+    async def channel(self, *, confirms: bool = False) -> AsyncIterator[Channel]:
+        """A channel of its own on the connection; waits for one. Raises `LinkLost` at once where a new channel is not to be had."""
+        while self._connection is None:
+            if self._closed:
+                raise LinkClosed(self.why)
+            await self._changed.wait()
+        connection = self._connection
+        channel = await connection.open_channel(confirms=confirms)
+        try:
+            yield channel
+        finally:
+            await channel.close()
+
+    async def changed(self, limit_s: float) -> None:
+        """Return when a connection was made or lost, or after `limit_s`."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), limit_s)
+
+    def drop(self, why: str) -> None:
+        """Something that only its user sees is wrong with this connection: take another."""
+        if self._connection is not None:
+            self.why = why
+            self._connection.abort()
+
+    async def _connect(self, url: URL) -> "_Connection | None":
+        connection = _Connection(url)
+        try:
+            with faults_as_lost():
+                await within(CONNECT_LIMIT_S, connection.connect(), connection.abort)
+        except LinkLost as error:
+            self.why, self.refused = f"{url.host}:{url.port}: {error}", error.refused
+            await connection.end()
+            return None
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
+
+    async def _keep(self, connection: "_Connection") -> None:
+        """Return once the connection has ended, or does not answer any more."""
+        self._connection, self.refused = connection, False
+        self.why = ""
+        self._change()
+        why = "the broker closed the connection"
+        try:
+            channel = await connection.open_channel(confirms=False)
+            while not await connection.ended_within(WATCH_EVERY_S):
+                await channel.ask(WATCH_LIMIT_S)
+        except LinkLost as error:
+            why = str(error)
+        finally:
+            self._connection = None
+            self.why = self.why or why
+            self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class _Transport(TransportFactory):
+    """Keeps the writer of a connection: a frozen broker takes no farewell, and a connection to it can only be cut."""
+
+    def __init__(self, *, tls: bool) -> None:
+        self._factory = TLSTransportFactory() if tls else TCPTransportFactory()
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, self._writer = await self._factory.create(url, **kwargs)
+        return reader, self._writer
+
+    def abort(self) -> None:
+        if self._writer is not None:
+            self._writer.transport.abort()
+
+
+class _Connection(aio_pika.Connection):
+    """An aio-pika connection that can be cut."""
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(url)
+        self._transport = self.kwargs["transport_factory"] = _Transport(tls=url.scheme == "amqps")
+        self._ended = asyncio.Event()
+        self.close_callbacks.add(lambda *_: self._ended.set())
+
+    async def open_channel(self, *, confirms: bool) -> Channel:
+        with faults_as_lost():
+            channel = self.channel(publisher_confirms=confirms, on_return_raises=False)
+            await within(WATCH_LIMIT_S, channel.initialize(), self.abort)
+            return Channel(await channel.get_underlay_channel(), channel, self.abort)
+
+    async def ended_within(self, limit_s: float) -> bool:
+        """Whether the connection ends within this time, or has."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ended.wait(), limit_s)
+        return self._ended.is_set()
+
+    def abort(self) -> None:
+        """Cut it: what waits on it fails at once."""
+        self._ended.set()
+        self._transport.abort()
+
+    async def end(self) -> None:
+        """Say goodbye where the other side listens, and cut it in any case. Idempotent."""
+        with contextlib.suppress(LinkLost), faults_as_lost():
+            await within(CLOSE_LIMIT_S, self.close(), self.abort)
+        self.abort()
+
+
+def _named(url: str, name: str) -> URL:
+    given = make_url(url, name=name)
+    return given if "heartbeat" in given.query else make_url(given, heartbeat=HEARTBEAT_S)

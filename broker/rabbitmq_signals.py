@@ -1,0 +1,134 @@
+"""Signals between nodes over an exclusive queue of each, and the canary by which a node notices that it is deaf."""
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from broker.rabbitmq_channel import Channel, Inbox, LinkLost
+from broker.rabbitmq_link import Link
+from broker.topology import SIGNALS, TO_ALL
+
+CANARY_EVERY_S = 1.0
+DEAF_S = 3.5  # three canaries and a half
+LARGEST = 65_536  # bytes of one signal
+MOST_WAITING = 2_000  # signals; what is more is dropped: they need not last
+PAUSE_S = 0.2
+_CANARY, _SIGNAL = "canary", "signal"
+
+
+class Canary(msgspec.Struct, frozen=True):
+    """What a node says to all, itself included: when it said so (by its own clock), and how far it has read the log."""
+
+    sent: float
+    offsets: dict[int, int]
+
+
+_canaries: msgspec.msgpack.Decoder[Canary] = msgspec.msgpack.Decoder(Canary)
+
+
+class RabbitSignals:
+    """See `broker.log.Signals`; what waits while the broker is away is sent when it is back, the oldest being dropped for want of room.
+
+    `offsets` is asked how far the log was read, `heard` told how far another node has, `canary` how long our own took.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        name: str,
+        *,
+        offsets: Callable[[], Mapping[int, int]],
+        heard: Callable[[Mapping[int, int]], None],
+        canary: Callable[[float], None],
+    ) -> None:
+        self._link, self._offsets, self._tell_heard, self._tell_canary = link, offsets, heard, canary
+        self._own = f"{name}-{secrets.token_hex(4)}"
+        self._receive: Callable[[bytes], None] | None = None
+        self._waiting: deque[tuple[str, bytes]] = deque(maxlen=MOST_WAITING)
+        self._more = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+        self._hearing = False  # our queue is bound and read
+        self.bound = asyncio.Event()  # set once, when others can be heard for the first time
+        self._heard_at = self._loop.time()
+
+    @property
+    def deaf(self) -> str | None:
+        """Why what others say may not reach this node; None while it hears itself."""
+        silent_s = self._loop.time() - self._heard_at
+        return f"no signal has come through the broker for {silent_s:.1f} s" if silent_s > DEAF_S else None
+
+    def publish(self, data: bytes) -> None:
+        if len(data) <= LARGEST and not self._closed:
+            self._waiting.append((_SIGNAL, data))
+            self._more.set()
+
+    def subscribe(self, receive: Callable[[bytes], None]) -> None:
+        self._receive = receive
+
+    async def run(self) -> None:
+        """Send, receive and listen for our own canary, until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep())
+                tasks.create_task(self._sing())
+        finally:
+            self._closed = True
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                async with self._link.channel() as channel:
+                    queue = f"{SIGNALS}.{self._own}.{secrets.token_hex(4)}"  # the old one may still be there for a while
+                    await channel.make_own_queue(queue, SIGNALS, [TO_ALL])
+                    inbox = await channel.consume(queue)
+                    self._hearing = True
+                    self._heard_at = self._loop.time()  # what was not heard before could not be
+                    self.bound.set()
+                    async with asyncio.TaskGroup() as tasks:
+                        tasks.create_task(self._send(channel))
+                        tasks.create_task(self._take(inbox))
+            except* LinkLost:
+                self._hearing = False
+                await asyncio.sleep(PAUSE_S)
+
+    async def _send(self, channel: Channel) -> None:
+        while True:
+            await self._more.wait()
+            while self._waiting:
+                kind, body = self._waiting.popleft()
+                await channel.publish(SIGNALS, TO_ALL, body, sender=self._own, id=kind)
+            self._more.clear()
+
+    async def _take(self, inbox: Inbox) -> None:
+        while True:
+            for delivery in await inbox.take(MOST_WAITING):
+                if delivery.id == _CANARY:
+                    self._hear(delivery.body, own=delivery.sender == self._own)
+                elif delivery.id == _SIGNAL and delivery.sender != self._own and self._receive is not None:
+                    self._receive(delivery.body)
+
+    def _hear(self, body: bytes, *, own: bool) -> None:
+        try:
+            canary = _canaries.decode(body)
+        except msgspec.DecodeError:
+            return  # a stranger's
+        if own:
+            self._heard_at = self._loop.time()
+            self._tell_canary(max(0.0, self._heard_at - canary.sent))
+        else:
+            self._tell_heard(canary.offsets)
+
+    async def _sing(self) -> None:
+        """A canary a second; where none comes back, the connection is deaf, whatever it answers: take another."""
+        while True:
+            if self._hearing:
+                self._waiting.append((_CANARY, msgspec.msgpack.encode(Canary(self._loop.time(), dict(self._offsets())))))
+                self._more.set()
+            await asyncio.sleep(CANARY_EVERY_S)
+            if self._hearing and self.deaf is not None:
+                self._hearing = False
+                self._link.drop("no canary came back")
