@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from broker.address import AmqpAddress
+from broker.topology import log_arguments
 from node.config import Settings, load
 from tests.support.compose import (
     brokers,
@@ -273,10 +274,23 @@ def test_the_proxy_has_every_node_and_prometheus_everybody() -> None:
 
 
 def test_brokers_and_the_world_are_apart() -> None:
-    """What only the cluster needs, brokers and metrics, is on networks that lead nowhere."""
-    for name in brokers():
-        assert all(compose()["networks"][one]["internal"] for one in networks(name))
-    assert networks("haproxy") == {"front", "watch"}
+    """Each service is on the networks that it needs; those of the log and of metrics lead nowhere, so brokers reach nobody else."""
+    internal = {name for name, network in compose()["networks"].items() if network.get("internal")}
+    assert internal == {"log", "watch"}
+    expected = {name: {"front", "log", "watch"} for name in nodes()} | dict.fromkeys(brokers(), internal)
+    expected |= {"haproxy": {"front", "watch"}, "load": {"front"}, "secrets": set()}
+    expected |= {name: {"watch", "published"} for name in ("prometheus", "grafana")}
+    assert {name: networks(name) for name in ALL} == expected
+
+
+def test_the_brokers_cluster_is_the_services() -> None:
+    """The brokers that look for each other are the services, by their hostnames, and as many as a stream of the log has replicas."""
+    lines = (ROOT / "deploy" / "rabbitmq" / "rabbitmq.conf").read_text().splitlines()
+    found = [line.partition(" = ")[2] for line in lines if line.startswith("cluster_formation.classic_config.nodes.")]
+    assert found == [f"rabbit@{service['hostname']}" for service in brokers().values()]
+    assert {name: service["hostname"] for name, service in brokers().items()} == {name: name for name in brokers()}
+    assert f"cluster_formation.target_cluster_size_hint = {len(found)}" in lines
+    assert len(found) == log_arguments()["x-initial-cluster-size"]
 
 
 def test_health_is_asked_where_it_is_told() -> None:

@@ -77,7 +77,9 @@ def test_systemd_takes_it(tmp_path: Path) -> None:
 
 def test_every_directive_is_one() -> None:
     """The sections and keys are those that systemd 250 knows; each hardening is on, and stands once."""
-    assert {section: set(keys) - KNOWN[section] for section, keys in directives().items()} == {section: set() for section in KNOWN}
+    assert {section: set(keys) - KNOWN[section] for section, keys in directives().items()} == {
+        section: set() for section in KNOWN
+    }
     switches = {key for key, values in SERVICE.items() if values == ["yes"]}
     assert switches >= {
         *("DynamicUser", "NoNewPrivileges", "LockPersonality", "PrivateDevices", "PrivateIPC", "PrivateTmp", "PrivateUsers"),
