@@ -19,8 +19,6 @@ from tests.support.http import failure
 from tests.support.nodes import ROOT, Cluster
 from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.haproxy]
-
 COMPOSE = (ROOT / "deploy" / "haproxy" / "haproxy.cfg").read_text()
 LOOKED_UP = "resolvers dns resolve-prefer ipv4 init-addr none"
 START_S = 10.0
@@ -65,6 +63,7 @@ def test_they_are_one_but_for_that() -> None:
     assert around(COMPOSE) == around(in_kubernetes())
 
 
+@pytest.mark.haproxy
 @pytest.mark.parametrize("text", [COMPOSE, in_kubernetes()], ids=["compose", "kubernetes"])
 def test_haproxy_takes_them(tmp_path: Path, text: str) -> None:
     """`haproxy -c` has no complaint, not even a warning, also where no name can be looked up yet."""
@@ -130,7 +129,9 @@ async def up(http: httpx.AsyncClient, url: str) -> set[str]:
     return set(re.findall(r'(?m)^haproxy_server_status\{proxy="nodes",server="(\w+)",state="UP"\} 1$', lines))
 
 
-async def test_compose_s_proxy_serves(tmp_path: Path) -> None:
+@pytest.mark.anyio
+@pytest.mark.haproxy
+async def test_the_proxy_of_compose_serves(tmp_path: Path) -> None:
     """Newcomers come to every node and stay there; metrics are its own and inside; what is gone is seen by Prometheus too."""
     with Cluster(tmp_path) as cluster, running(cluster) as (chat, operations):
         async with httpx.AsyncClient() as http:
