@@ -15,9 +15,7 @@ from broker.rabbitmq_channel import Channel, LinkLost, NotConfirmed, NotTaken
 from broker.rabbitmq_link import Link
 
 CONFIRM_LIMIT_S = 2.0  # past it the connection is taken for dead
-PROOF_LIMIT_S = (
-    0.5  # for the first message of a channel: a broker that has just started loses it where the stream has no leader yet
-)
+PROOF_LIMIT_S = 0.5  # for a channel's first message: a broker that has just started loses it where its stream has no leader yet
 MOST_WAITING = 10_000  # records: some seconds of what one process appends
 MOST_WAITING_BYTES = 16 * 1024 * 1024
 MOST_AT_ONCE = 1_000  # records in one message
@@ -58,8 +56,8 @@ class Appender:
 
     def put(self, records: Sequence[bytes]) -> "asyncio.Future[None]":
         """Queue records: done once all of them are confirmed. Raises `LogUnavailable` when too many wait."""
-        if self._records >= MOST_WAITING or self._bytes >= MOST_WAITING_BYTES:
-            self._forget()
+        while self._waiting and self._waiting[0].done.done():
+            self._leave(self._waiting.popleft())
         if self._records >= MOST_WAITING or self._bytes >= MOST_WAITING_BYTES:
             raise LogUnavailable("too many records wait for the log")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -81,6 +79,7 @@ class Appender:
 
     async def appended(self) -> None:
         """Return when nothing waits."""
+        self._forget()
         await self._idle.wait()
 
     async def run(self) -> None:
@@ -90,6 +89,7 @@ class Appender:
                 async with self._link.channel(confirms=True) as channel:
                     self.began.set()
                     self._proven = False
+                    channel.when_closed(self._more.set)  # who waits for records is to wait on the next one
                     while True:
                         await self._append_next(channel)
             except LinkLost as error:
@@ -99,6 +99,7 @@ class Appender:
     async def _append_next(self, channel: Channel) -> None:
         while not self._more.is_set() and not self.why:
             await self._more.wait()
+        channel.check()
         taken = self._take()
         body = encode_batch([record for _, records in taken for record in records]) if taken else self._mark()
         if body is None:
@@ -112,7 +113,7 @@ class Appender:
             return
         except NotConfirmed:
             if self._proven:
-                self._link.drop("an append was not confirmed")
+                channel.drop("an append was not confirmed")
             raise
         self._proven = True
         self.why, self._pause_s = "", FIRST_PAUSE_S
@@ -122,6 +123,11 @@ class Appender:
     def _mark(self) -> bytes | None:
         """Something to append where nothing waits and it is not known whether anything could be."""
         return encode_mark(secrets.token_bytes(MARK_BYTES)) if self.why else None
+
+    def number_of(self, id: str) -> int:
+        """Which of our messages this is, counted from 1; 0 for another's."""
+        ours, _, number = id.partition("-")
+        return int(number) if ours == self._ids else 0
 
     def _next_id(self) -> str:
         self._id += 1

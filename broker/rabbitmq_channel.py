@@ -13,6 +13,7 @@ from aio_pika.exceptions import (
     CONNECTION_EXCEPTIONS,
     AuthenticationError,
     ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
     DeliveryError,
     ProbableAuthenticationError,
 )
@@ -41,6 +42,10 @@ class NoSuchQueue(LinkLost):
     """The queue, stream or exchange is not there (or not yet, or not now: a broker that starts says so too)."""
 
 
+class NoReplica(LinkLost):
+    """The broker has no copy of the stream, or none that runs already; another one may."""
+
+
 class NotConfirmed(LinkLost):
     """The broker has not said in time whether it took the message."""
 
@@ -61,7 +66,11 @@ def faults_as_lost() -> Iterator[None]:
         raise LinkLost("the connection was closed") from None
     except ChannelNotFoundEntity as error:
         raise NoSuchQueue(_reason(error)) from error
-    except (*CONNECTION_EXCEPTIONS, TimeoutError) as error:
+    except ChannelPreconditionFailed as error:
+        raise (NoReplica if "replica" in str(error) else LinkLost)(_reason(error)) from error
+    except TimeoutError:
+        raise LinkLost("no answer in time") from None
+    except CONNECTION_EXCEPTIONS as error:
         lost = LinkLost(_reason(error))
         lost.refused = isinstance(error, _REFUSALS)
         raise lost from error
@@ -88,6 +97,7 @@ async def within(limit_s: float, work: Awaitable[_T], abort: Callable[[], None])
 
 
 def _looked_at(task: "asyncio.Future[Any]") -> None:
+    """What becomes of a call that nobody waits for any more is nobody's business."""
     if not task.cancelled():
         task.exception()
 
@@ -145,8 +155,23 @@ class Inbox:
 class Channel:
     """Every method raises `LinkLost`; a channel on which one did (but for `NotTaken`) is not to be used any more."""
 
-    def __init__(self, channel: UnderlayChannel, owner: AbstractChannel, abort: Callable[[], None]) -> None:
-        self._channel, self._owner, self._abort = channel, owner, abort
+    def __init__(
+        self, channel: UnderlayChannel, owner: AbstractChannel, abort: Callable[[], None], drop: Callable[[str], None]
+    ) -> None:
+        self._channel, self._owner, self._abort, self._drop = channel, owner, abort, drop
+
+    def drop(self, why: str) -> None:
+        """Something that only its user sees is wrong with the connection that this channel is on: give that one up, and no other."""
+        self._drop(why)
+
+    def when_closed(self, call: Callable[[], None]) -> None:
+        """Call this on the event loop once the channel is closed, by whomever; soon, if it is."""
+        self._channel.closing.add_done_callback(lambda _: call())
+
+    def check(self) -> None:
+        """Raises `LinkLost` where the channel is closed."""
+        if self._channel.is_closed:
+            raise LinkLost("the channel was closed")
 
     async def ask(self, limit_s: float) -> None:
         """A question whose only use is that it is answered."""
@@ -189,7 +214,7 @@ class Channel:
             given = (properties.message_id or "", properties.app_id or "", message.delivery_tag or 0)
             inbox.put(Delivery(message.body, int(place) if isinstance(place, int) else -1, *given))
 
-        self._channel.closing.add_done_callback(lambda _: inbox.end("the channel was closed"))
+        self.when_closed(lambda: inbox.end("the channel was closed"))
         self._channel.on_consumer_cancel_callbacks.add(lambda _: inbox.end("the queue or its leader has gone"))
         if prefetch:
             await self._call(self._channel.basic_qos(prefetch_count=prefetch))
@@ -200,7 +225,8 @@ class Channel:
     async def acknowledge(self, tag: int) -> None:
         """Everything up to `tag` has been taken: the broker may send more."""
         with faults_as_lost():
-            await self._channel.basic_ack(tag, multiple=True, wait=False)
+            async with asyncio.timeout(ANSWER_LIMIT_S):  # nobody takes it, and nobody says so, where the writer has just ended
+                await self._channel.basic_ack(tag, multiple=True, wait=False)
 
     async def append(self, stream: str, body: bytes, id: str, *, limit_s: float) -> None:
         """Return once the broker has the message on a stream. Raises `NotTaken`, `NotConfirmed`."""

@@ -12,8 +12,8 @@ from collections.abc import Coroutine, Iterable
 
 import msgspec
 
-from broker.batch import Head, encode_head
-from broker.log import LogDiverged, LogUnavailable
+from broker.batch import UNREADABLE, Head, encode_head
+from broker.log import LogDiverged, LogMissing, LogUnavailable
 from broker.rabbitmq_appender import CONFIRM_LIMIT_S
 from broker.rabbitmq_channel import Delivery, LinkLost, NoSuchQueue
 from broker.rabbitmq_link import Link
@@ -50,8 +50,8 @@ _decoder: msgspec.json.Decoder[_Said] = msgspec.json.Decoder(_Said)
 async def found(link: Link, partitions: int | None, *, create: bool) -> Genesis:
     """The log that is there, or a new one.
 
-    Raises `LogUnavailable` where there is none and `create` or `partitions` do not say to make one, `LogDiverged` when they do and a
-    stream of it is gone, `ValueError` when it has another number of partitions than asked for.
+    Raises `LogMissing` where there is none and `create` or `partitions` do not say to make one, `LogUnavailable`, `LogDiverged` when
+    they do and a stream of it is gone, or is another log's, `ValueError` when it has another number of partitions than asked for.
     """
     why = ""
     try:
@@ -70,7 +70,7 @@ async def _found(link: Link, to_make: int | None, wanted: int | None) -> Genesis
     said = await _read(link, until=None)
     if not said or not isinstance(said[0], Genesis):
         if to_make is None:
-            raise LogUnavailable("there is no log yet; the first node makes it")
+            raise LogMissing("there is no log yet; the first node makes it")
         said = await _propose(link, to_make)
     genesis = next(one for one in said if isinstance(one, Genesis))
     if wanted is not None and genesis.partitions != wanted:
@@ -124,7 +124,7 @@ async def _read(link: Link, *, until: _Said | None) -> list[_Said]:
                 await _say(link, until)
                 continue
             await channel.acknowledge(deliveries[-1].tag)
-            with contextlib.suppress(msgspec.DecodeError):  # a stranger's
+            with contextlib.suppress(*UNREADABLE):  # a stranger's
                 one = _decoder.decode(deliveries[0].body)
                 if said or isinstance(one, Genesis) or one == until:
                     said.append(one)
@@ -142,9 +142,14 @@ async def _make_stream(link: Link, stream: str) -> None:
 
 
 async def _make_whole(link: Link, genesis: Genesis) -> None:
-    head = Head(genesis.epoch)
-    await _together(give_head(link, stream_of(partition), head) for partition in range(genesis.partitions))
+    await _together(_give_head_or_diverge(link, stream_of(p), Head(genesis.epoch)) for p in range(genesis.partitions))
     await _say(link, Whole(genesis.epoch))
+
+
+async def _give_head_or_diverge(link: Link, stream: str, head: Head) -> None:
+    first = await give_head(link, stream, head)
+    if first.offset != 0 or first.body != encode_head(head):
+        raise LogDiverged(f"{stream} is of another log, whose {GENESIS} is gone")
 
 
 async def give_head(link: Link, stream: str, head: Head) -> Delivery:

@@ -6,13 +6,17 @@ With `rabbitmq_channel.py` the only place that knows aio-pika; everything that g
 
 import asyncio
 import contextlib
+import os
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import aio_pika
 from aio_pika.connection import make_url
-from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.connection import DEFAULT_PORTS, TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.exceptions import InvalidFrameError
 from yarl import URL
 
 from broker.rabbitmq_channel import Channel, LinkLost, faults_as_lost, within
@@ -44,6 +48,11 @@ class Link:
         self._closed = False
         self.why = "not connected yet"  # for people; no secret in it
         self.refused = False  # by name, password, vhost or certificate: trying again will hardly help
+
+    @property
+    def has_others(self) -> bool:
+        """Whether another connection may go to another host."""
+        return len(self._urls) > 1
 
     @property
     def up(self) -> bool:
@@ -93,8 +102,7 @@ class Link:
     def drop(self, why: str) -> None:
         """Something that only its user sees is wrong with this connection: take another."""
         if self._connection is not None:
-            self.why = why
-            self._connection.abort()
+            self._connection.drop(why)
 
     async def _connect(self, url: URL) -> "_Connection | None":
         connection = _Connection(url)
@@ -102,7 +110,8 @@ class Link:
             with faults_as_lost():
                 await within(CONNECT_LIMIT_S, connection.connect(), connection.abort)
         except LinkLost as error:
-            self.why, self.refused = f"{url.host}:{url.port}: {error}", error.refused
+            words, refused = _words(url, error)
+            self.why, self.refused = f"{url.host}:{url.port or DEFAULT_PORTS[url.scheme]}: {words}", refused
             await connection.end()
             return None
         except BaseException:
@@ -124,7 +133,7 @@ class Link:
             why = str(error)
         finally:
             self._connection = None
-            self.why = self.why or why
+            self.why = connection.dropped_for or why
             self._change()
 
     def _change(self) -> None:
@@ -155,19 +164,25 @@ class _Connection(aio_pika.Connection):
         super().__init__(url)
         self._transport = self.kwargs["transport_factory"] = _Transport(tls=url.scheme == "amqps")
         self._ended = asyncio.Event()
+        self.dropped_for = ""  # why we gave it up ourselves
         self.close_callbacks.add(lambda *_: self._ended.set())
 
     async def open_channel(self, *, confirms: bool) -> Channel:
         with faults_as_lost():
             channel = self.channel(publisher_confirms=confirms, on_return_raises=False)
             await within(WATCH_LIMIT_S, channel.initialize(), self.abort)
-            return Channel(await channel.get_underlay_channel(), channel, self.abort)
+            return Channel(await channel.get_underlay_channel(), channel, self.abort, self.drop)
 
     async def ended_within(self, limit_s: float) -> bool:
         """Whether the connection ends within this time, or has."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._ended.wait(), limit_s)
         return self._ended.is_set()
+
+    def drop(self, why: str) -> None:
+        """Cut it, since it is of no use any more."""
+        self.dropped_for = self.dropped_for or why
+        self.abort()
 
     def abort(self) -> None:
         """Cut it: what waits on it fails at once."""
@@ -184,3 +199,18 @@ class _Connection(aio_pika.Connection):
 def _named(url: str, name: str) -> URL:
     given = make_url(url, name=name)
     return given if "heartbeat" in given.query else make_url(given, heartbeat=HEARTBEAT_S)
+
+
+def _words(url: URL, error: LinkLost) -> tuple[str, bool]:
+    """Why no connection came about, for people, where the libraries have no good words; and whether we were refused."""
+    cause = error.__cause__
+    if isinstance(cause, InvalidFrameError) and "Connection.Close" in str(cause):  # instead of the vhost's door being opened
+        return f"the vhost {unquote(url.path[1:]) or '/'} is missing, or not open to this user", True
+    for name in ("cafile", "certfile", "keyfile"):
+        if (path := url.query.get(name)) is not None and not os.access(path, os.R_OK):
+            return f"{name} {path} cannot be read", True
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return f"TLS: {cause.reason or cause}".replace("_", " ").lower().replace("tls", "TLS", 1), True
+        cause = cause.__cause__
+    return str(error), error.refused

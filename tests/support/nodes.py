@@ -102,6 +102,16 @@ class NodeProcess:
         self.expect_end()
         self._process.send_signal(number)
 
+    def pause(self) -> None:
+        """SIGSTOP: its sockets stay open and it does nothing, until `resume`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def wait_ended(self) -> int:
         """Block until the process has ended; returns its exit code."""
         assert self._process is not None
