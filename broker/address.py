@@ -72,6 +72,8 @@ def _amqp(scheme: str, rest: str) -> AmqpAddress:
     """`user:password@h1:5672,h2,h3/vhost`: the user, password and vhost are the same on every host."""
     authority, slash, tail = rest.partition("/")
     login, at, hosts = authority.rpartition("@")
+    if re.search("[?#]", login) or "@" in tail:  # a password would be taken for a path, and shown
+        raise ValueError(f"{scheme}:// with a /, ? or # in its login that is not percent-encoded, or an @ behind it")
     urls = []
     for host in hosts.split(","):
         match = _HOST.match(host)

@@ -40,6 +40,7 @@ class Mark(msgspec.Struct, frozen=True):
     name: bytes
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what a stranger's bytes may raise in a decoder
 Body = Head | Batch | Mark | Literal["foreign"]
 _heads: msgspec.msgpack.Decoder[Head] = msgspec.msgpack.Decoder(Head)
 
@@ -70,7 +71,7 @@ def decode_body(body: bytes) -> Body:
             return Batch(records) if 0 < len(records) <= MOST_RECORDS else "foreign"
         if kind == _HEAD:
             return _heads.decode(rest)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return "foreign"
     return Mark(bytes(rest)) if kind == _MARK else "foreign"
 

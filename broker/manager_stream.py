@@ -176,7 +176,7 @@ class EmitStream:
         async def end() -> int:
             return (await mark()).offset
 
-        follower = self._follower = Follower(following, self._stream, start, end, self._missed)
+        follower = self._follower = Follower(following, self._stream, start, end)
         async with aclosing(follower.deliveries()) as deliveries:
             async for some in deliveries:
                 if start == "oldest":

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import math
 import zlib
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Protocol
@@ -18,26 +17,26 @@ from typing import Protocol
 from broker.batch import Batch, Head, decode_body, of_position, to_position
 from broker.log import MOST_IN_BATCH, START, LogDiverged, LogUnavailable, Position, Record, check_partition
 from broker.rabbitmq_appender import Appender
-from broker.rabbitmq_channel import Delivery, LinkLost
+from broker.rabbitmq_channel import Delivery, LinkLost, NoReplica
 from broker.rabbitmq_follower import Anchor, Follower, Start
 from broker.rabbitmq_genesis import Genesis, found
+from broker.rabbitmq_hearing import DEAF_S, Hearing
 from broker.rabbitmq_link import Link, LinkClosed
 from broker.rabbitmq_mark import mark_end
 from broker.rabbitmq_rebase import holds, rebase
 from broker.rabbitmq_signals import RabbitSignals
 from broker.topology import stream_of
 
-APPEND_LIMIT_S = 2.8  # the contract says 3 s
+APPEND_LIMIT_S = 2.2  # the contract says 3 s, and what waits behind the first in a session is refused behind it
 END_LIMIT_S = 2.5
+AGAIN_S = 0.1
 OPEN_LIMIT_S = 30.0  # for brokers that start together with the nodes
 OPEN_POLL_S = 0.2
 REFUSED_LIMIT_S = 3.0  # for a user or a vhost that a starting broker may not have yet
 BEGIN_LIMIT_S = 5.0
 FLUSH_LIMIT_S = 2.0
 LOOK_BACK = (8, 128, 2_048, 32_768)  # messages before the end that may all be marks
-DEAF_S = 2.0  # what is in a stream reaches whoever follows it within milliseconds
 LOOK_EVERY_S = 0.5
-MOST_AWAITED = 1_000  # messages
 
 
 class Observer(Protocol):
@@ -60,41 +59,12 @@ class Uncounted:
     def canary(self, seconds: float) -> None: ...
 
 
-class _Partition:
-    """What is known of one partition while it is followed: to notice that nothing of it comes any more."""
-
-    def __init__(self) -> None:
-        self.follower: Follower | None = None
-        self.own: deque[tuple[str, float]] = deque(maxlen=MOST_AWAITED)  # ours, confirmed and not come yet, since when
-        self.peers_at = -1  # the highest offset that another node has said to have read
-        self.behind_since: float | None = None
-
-    def came(self, delivery: Delivery) -> None:
-        """A message was read: if it is ours, so were those that we appended before it."""
-        if any(own == delivery.id for own, _ in self.own):
-            while self.own.popleft()[0] != delivery.id:
-                pass
-
-    def is_deaf(self, now: float) -> bool:
-        """Whether something has been missing for too long although everything that came has been taken."""
-        follower = self.follower
-        if follower is None:
-            self.own.clear()
-            return False
-        missing = follower.waits and (bool(self.own and now - self.own[0][1] > LOOK_EVERY_S) or follower.offset < self.peers_at)
-        if not missing:
-            self.behind_since = None
-        elif self.behind_since is None:
-            self.behind_since = now
-        return self.behind_since is not None and now - self.behind_since > DEAF_S
-
-
 class RabbitLog:
     """See `broker.log.Log`."""
 
     def __init__(self, genesis: Genesis, appending: Link, following: Link) -> None:
         self._genesis, self._appending, self._following = genesis, appending, following
-        self._partitions = [_Partition() for _ in range(genesis.partitions)]
+        self._hearings = [Hearing() for _ in range(genesis.partitions)]
         self._appenders = [
             Appender(appending, stream_of(partition), confirmed=self._expect(partition))
             for partition in range(genesis.partitions)
@@ -138,14 +108,15 @@ class RabbitLog:
     async def _follow(self, partition: int, after: Position) -> AsyncGenerator[Sequence[Record], None]:
         message, index = of_position(after.offset)
         follower = Follower(self._following, stream_of(partition), self._start(after), lambda: self._mark(partition))
-        known = self._partitions[partition]
-        known.follower = follower
+        hearing, number_of = self._hearings[partition], self._appenders[partition].number_of
+        hearing.begin(follower)
         records: list[Record] = []
         try:
             async with aclosing(follower.deliveries()) as deliveries:
                 async for some in deliveries:
                     for delivery in some:
-                        known.came(delivery)
+                        if number := number_of(delivery.id):
+                            hearing.came(number)
                         if delivery.offset == 0 and after == START:
                             self._check_head(partition, delivery)
                         more = _records(partition, delivery, behind=index if delivery.offset == message else 0)
@@ -159,8 +130,7 @@ class RabbitLog:
         except LinkClosed:
             raise LogUnavailable("the log is closed") from None
         finally:
-            if known.follower is follower:
-                known.follower = None
+            hearing.end(follower)
 
     @property
     def unit(self) -> str:
@@ -171,9 +141,19 @@ class RabbitLog:
 
     async def end(self, partition: int) -> Position:
         check_partition(partition, self.partitions)
-        with _unavailable():
+        why = "the log did not answer in time"
+        try:
             async with asyncio.timeout(END_LIMIT_S):
-                return await self._end(partition, await self._mark(partition))
+                while True:
+                    try:
+                        return await self._end(partition, await self._mark(partition))
+                    except LinkLost as error:  # the next moment may do, or the next broker
+                        why = str(error)
+                        if isinstance(error, NoReplica) and self._following.has_others:
+                            self._following.drop(why)
+                        await asyncio.sleep(AGAIN_S)
+        except TimeoutError:
+            raise LogUnavailable(why) from None
 
     async def holds(self, partition: int, position: Position) -> bool:
         check_partition(partition, self.partitions)
@@ -213,15 +193,14 @@ class RabbitLog:
 
     def offsets(self) -> dict[int, int]:
         """The last message that was read of each partition that is followed."""
-        followers = {p: known.follower for p, known in enumerate(self._partitions)}
-        return {p: follower.offset for p, follower in followers.items() if follower is not None}
+        return {p: hearing.reader.offset for p, hearing in enumerate(self._hearings) if hearing.reader is not None}
 
     def heard(self, offsets: Mapping[int, int]) -> None:
         """Another node has read so far: what it has read will come to us too."""
+        now = asyncio.get_running_loop().time()
         for partition, offset in offsets.items():
             if 0 <= partition < self.partitions:
-                known = self._partitions[partition]
-                known.peers_at = max(known.peers_at, offset)
+                self._hearings[partition].claimed(offset, now)
 
     async def _listen(self) -> None:
         """Where something is missing that stands in a stream, the connection is deaf, whatever it answers: take another."""
@@ -230,19 +209,14 @@ class RabbitLog:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             now = loop.time()
-            deaf = [partition for partition, known in enumerate(self._partitions) if known.is_deaf(now)]
+            deaf = [partition for partition, hearing in enumerate(self._hearings) if hearing.is_deaf(now)]
             self.deaf = f"nothing comes of partition {deaf[0]} of the log although there is more" if deaf else None
             if self.deaf is not None and now - dropped_at > 2 * DEAF_S:
                 dropped_at = now
                 self._following.drop(self.deaf)
 
     def _expect(self, partition: int) -> Callable[[str], None]:
-        def confirmed(id: str) -> None:
-            known = self._partitions[partition]
-            if known.follower is not None:
-                known.own.append((id, asyncio.get_running_loop().time()))
-
-        return confirmed
+        return lambda id: self._hearings[partition].confirmed(self._appenders[partition].number_of(id))
 
     # Positions
 
@@ -280,7 +254,7 @@ class RabbitLog:
             async with self._following.channel() as channel:
                 inbox = await channel.consume(stream_of(partition), offset=first, prefetch=100)
                 offset = -1
-                while offset < before - 1:
+                while offset < before:  # the mark itself comes, whatever stands before it
                     for delivery in await inbox.take(100):
                         await channel.acknowledge(delivery.tag)
                         offset = delivery.offset

@@ -11,15 +11,16 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from broker.batch import encode_batch, encode_mark
 from broker.log import LogUnavailable
-from broker.rabbitmq_channel import Channel, LinkLost, NotTaken
+from broker.rabbitmq_channel import Channel, LinkLost, NotConfirmed, NotTaken
 from broker.rabbitmq_link import Link
 
-CONFIRM_LIMIT_S = 2.5  # past it the connection is taken for dead
+CONFIRM_LIMIT_S = 2.0  # past it the connection is taken for dead
+PROOF_LIMIT_S = 0.5  # for a channel's first message: a broker that has just started loses it where its stream has no leader yet
 MOST_WAITING = 10_000  # records: some seconds of what one process appends
 MOST_WAITING_BYTES = 16 * 1024 * 1024
 MOST_AT_ONCE = 1_000  # records in one message
 MOST_AT_ONCE_BYTES = 256 * 1024
-FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 1.0
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.5
 MARK_BYTES = 16
 
 
@@ -70,6 +71,7 @@ class Appender:
         self._idle.set()
         self._ids, self._id = secrets.token_hex(8), 0
         self._pause_s = FIRST_PAUSE_S
+        self._proven = False  # whether this channel has had a confirm
         self.began = asyncio.Event()  # set once, when it can append for the first time
         self.why = ""  # what the last attempt failed with; empty when it did not
 
@@ -96,8 +98,8 @@ class Appender:
 
     def put(self, records: Sequence[bytes]) -> "asyncio.Future[None]":
         """Queue records: done once all of them are confirmed. Raises `LogUnavailable` when too many wait."""
-        if self.is_full:
-            self._forget()
+        while self._waiting and self._waiting[0].is_over:
+            self._take_out(self._waiting.popleft())
         if self.is_full:
             raise LogUnavailable("too many records wait for the log")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -126,6 +128,7 @@ class Appender:
 
     async def appended(self) -> None:
         """Return when nothing waits."""
+        self._forget()
         await self._idle.wait()
 
     async def run(self) -> None:
@@ -135,6 +138,8 @@ class Appender:
                 async with self.link.channel(confirms=True) as channel:
                     await self._make()
                     self.began.set()
+                    self._proven = False
+                    channel.when_closed(self._more.set)  # who waits for records is to wait on the next one
                     while True:
                         await self._append_next(channel)
             except LinkLost as error:
@@ -144,21 +149,25 @@ class Appender:
     async def _append_next(self, channel: Channel) -> None:
         while not self._more.is_set() and not self.why:
             await self._more.wait()
+        channel.check()
         taken = self._take()
         body = encode_batch([record for _, records in taken for record in records]) if taken else self._mark()
         if body is None:
             return
         name = self._next_id()
         try:
-            await channel.append(self._stream, body, name, limit_s=CONFIRM_LIMIT_S, sender=self._sender)
+            limit_s = CONFIRM_LIMIT_S if self._proven else PROOF_LIMIT_S
+            await channel.append(self._stream, body, name, limit_s=limit_s, sender=self._sender)
         except NotTaken as error:
             self.why = str(error)
             await self._pause()
             await self._make()
             return
-        except LinkLost:
-            self.link.drop("an append was not confirmed")
+        except NotConfirmed:
+            if self._proven:
+                channel.drop("an append was not confirmed")
             raise
+        self._proven = True
         self.why, self._pause_s = "", FIRST_PAUSE_S
         self._confirmed(name)
         self._settle([(pending, len(records)) for pending, records in taken])
@@ -166,6 +175,11 @@ class Appender:
     def _mark(self) -> bytes | None:
         """Something to append where nothing waits and it is not known whether anything could be."""
         return encode_mark(secrets.token_bytes(MARK_BYTES)) if self.why else None
+
+    def number_of(self, id: str) -> int:
+        """Which of our messages this is, counted from 1; 0 for another's."""
+        ours, _, number = id.partition("-")
+        return int(number) if ours == self._ids else 0
 
     def _next_id(self) -> str:
         self._id += 1

@@ -13,6 +13,7 @@ from aio_pika.exceptions import (
     CONNECTION_EXCEPTIONS,
     AuthenticationError,
     ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
     DeliveryError,
     ProbableAuthenticationError,
 )
@@ -41,6 +42,14 @@ class NoSuchQueue(LinkLost):
     """The queue, stream or exchange is not there (or not yet, or not now: a broker that starts says so too)."""
 
 
+class NoReplica(LinkLost):
+    """The broker has no copy of the stream, or none that runs already; another one may."""
+
+
+class NotConfirmed(LinkLost):
+    """The broker has not said in time whether it took the message."""
+
+
 class NotTaken(LinkLost):
     """The broker did not take the message: returned, since its stream is not there, or refused. The channel is as it was."""
 
@@ -57,7 +66,11 @@ def faults_as_lost() -> Iterator[None]:
         raise LinkLost("the connection was closed") from None
     except ChannelNotFoundEntity as error:
         raise NoSuchQueue(_reason(error)) from error
-    except (*CONNECTION_EXCEPTIONS, TimeoutError) as error:
+    except ChannelPreconditionFailed as error:
+        raise (NoReplica if "replica" in str(error) else LinkLost)(_reason(error)) from error
+    except TimeoutError:
+        raise LinkLost("no answer in time") from None
+    except CONNECTION_EXCEPTIONS as error:
         lost = LinkLost(_reason(error))
         lost.refused = isinstance(error, _REFUSALS)
         raise lost from error
@@ -66,23 +79,25 @@ def faults_as_lost() -> Iterator[None]:
 async def within(limit_s: float, work: Awaitable[_T], abort: Callable[[], None]) -> _T:
     """The result of `work`; where it takes too long the connection is cut and `LinkLost` raised.
 
-    aiormq waits for the writer when one of its calls is cancelled, and the writer of a frozen broker may wait for ever: so
-    nothing is cancelled before the connection is cut.
+    A call of aiormq does not bear to be cancelled: it may wait for the writer, which for a frozen broker is for ever, and its channel's
+    number may be taken again too early, which ends the connection. So it goes on by itself where we are cancelled, and ends with
+    the connection at the latest; only after that was cut it is cancelled.
     """
     task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({task}, timeout=limit_s)
-        if not task.done():
-            abort()
-            await asyncio.wait({task}, timeout=CLOSE_LIMIT_S)
-            raise LinkLost(f"no answer within {limit_s:g} s")
+    task.add_done_callback(_looked_at)  # it may fail when nobody waits for it any more
+    await asyncio.wait({task}, timeout=limit_s)
+    if task.done():
         return task.result()
+    abort()
+    try:
+        await asyncio.wait({task}, timeout=CLOSE_LIMIT_S)
     finally:
         task.cancel()
-        task.add_done_callback(_looked_at)
+    raise LinkLost(f"no answer within {limit_s:g} s")
 
 
 def _looked_at(task: "asyncio.Future[Any]") -> None:
+    """What becomes of a call that nobody waits for any more is nobody's business."""
     if not task.cancelled():
         task.exception()
 
@@ -140,8 +155,23 @@ class Inbox:
 class Channel:
     """Every method raises `LinkLost`; a channel on which one did (but for `NotTaken`) is not to be used any more."""
 
-    def __init__(self, channel: UnderlayChannel, owner: AbstractChannel, abort: Callable[[], None]) -> None:
-        self._channel, self._owner, self._abort = channel, owner, abort
+    def __init__(
+        self, channel: UnderlayChannel, owner: AbstractChannel, abort: Callable[[], None], drop: Callable[[str], None]
+    ) -> None:
+        self._channel, self._owner, self._abort, self._drop = channel, owner, abort, drop
+
+    def drop(self, why: str) -> None:
+        """Something that only its user sees is wrong with the connection that this channel is on: give that one up, and no other."""
+        self._drop(why)
+
+    def when_closed(self, call: Callable[[], None]) -> None:
+        """Call this on the event loop once the channel is closed, by whomever; soon, if it is."""
+        self._channel.closing.add_done_callback(lambda _: call())
+
+    def check(self) -> None:
+        """Raises `LinkLost` where the channel is closed."""
+        if self._channel.is_closed:
+            raise LinkLost("the channel was closed")
 
     async def ask(self, limit_s: float) -> None:
         """A question whose only use is that it is answered."""
@@ -188,7 +218,7 @@ class Channel:
             given = (properties.message_id or "", properties.app_id or "", message.delivery_tag or 0)
             inbox.put(Delivery(message.body, int(place) if isinstance(place, int) else -1, *given))
 
-        self._channel.closing.add_done_callback(lambda _: inbox.end("the channel was closed"))
+        self.when_closed(lambda: inbox.end("the channel was closed"))
         self._channel.on_consumer_cancel_callbacks.add(lambda _: inbox.end("the queue or its leader has gone"))
         if prefetch:
             await self._call(self._channel.basic_qos(prefetch_count=prefetch))
@@ -199,10 +229,11 @@ class Channel:
     async def acknowledge(self, tag: int) -> None:
         """Everything up to `tag` has been taken: the broker may send more."""
         with faults_as_lost():
-            await self._channel.basic_ack(tag, multiple=True, wait=False)
+            async with asyncio.timeout(ANSWER_LIMIT_S):  # nobody takes it, and nobody says so, where the writer has just ended
+                await self._channel.basic_ack(tag, multiple=True, wait=False)
 
     async def append(self, stream: str, body: bytes, id: str, *, limit_s: float, sender: str | None = None) -> None:
-        """Return once the broker has the message on a stream. Raises `NotTaken`."""
+        """Return once the broker has the message on a stream. Raises `NotTaken`, `NotConfirmed`."""
         properties = aiormq.spec.Basic.Properties(message_id=id, app_id=sender, delivery_mode=2)
         with faults_as_lost():
             try:
@@ -211,6 +242,8 @@ class Channel:
                 )
             except DeliveryError:
                 raise NotTaken("refused by the broker") from None
+            except TimeoutError:
+                raise NotConfirmed(f"not confirmed within {limit_s:g} s") from None
         if not isinstance(confirmation, aiormq.spec.Basic.Ack):
             raise NotTaken(f"{stream} is not there")
 

@@ -1,4 +1,9 @@
-"""Reading one stream: every message in its order, over any number of connections, with no gap that is not noticed."""
+"""Reading one stream: every message in its order, over any number of connections, with no gap that is not noticed.
+
+Offsets have holes: where a segment begins, RabbitMQ may write something of its own. A reader that was overtaken by retention sees
+the same. So at each gap the stream is read again from the message before it: if that is still there, and the same one comes
+behind it, nothing was between them.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -7,14 +12,15 @@ from typing import Literal
 import msgspec
 
 from broker.log import LogDiverged
-from broker.rabbitmq_channel import Channel, Delivery, Inbox, LinkLost
+from broker.rabbitmq_channel import Channel, Delivery, Inbox, LinkLost, NoReplica, NoSuchQueue
 from broker.rabbitmq_link import Link, LinkClosed
 
 PREFETCH = 200  # messages on their way: of 256 KiB at most, but for a record that is longer by itself
 AT_ONCE = 50
 ARRIVAL_S = 1.0  # a message that is there comes within milliseconds: past this it is asked whether the stream is shorter
-FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 1.0
-OWN_OFFSETS = 1  # a segment begins with what RabbitMQ notes there for itself, which takes an offset and is never delivered
+APART_S = 3.0  # a broker that has just come back may not have its copy yet; one that has none is of no use
+GONE_S = 6.0  # a broker that starts may not know its streams for a moment
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.5
 
 
 class Anchor(msgspec.Struct, frozen=True):
@@ -27,31 +33,28 @@ class Anchor(msgspec.Struct, frozen=True):
 Start = Literal["first", "oldest", "next"] | Anchor
 
 
-class Follower:
-    """One reader of one stream. `last_offset` asks for the offset of the stream's end now, and may raise `LinkLost`.
+class _Gap(Exception):
+    """What comes does not continue what was given: to be read once more from there on."""
 
-    Where retention has removed what comes next, `missed` is told, and reading goes on behind it; without one that is `LogDiverged`.
+
+class Follower:
+    """One reader of one stream. `last_offset` puts a message on the stream's end, returns its offset, and may raise `LinkLost`.
+
     With "first" the first message must be that of offset 0; with "next" whatever comes next is right, with "oldest" whatever is there.
     """
 
-    def __init__(
-        self,
-        link: Link,
-        stream: str,
-        start: Start,
-        last_offset: Callable[[], Awaitable[int]],
-        missed: Callable[[str], None] | None = None,
-    ) -> None:
+    def __init__(self, link: Link, stream: str, start: Start, last_offset: Callable[[], Awaitable[int]]) -> None:
         self._link, self._stream, self._at, self._last_offset = link, stream, start, last_offset
-        self._missed = missed
         self._inbox: Inbox | None = None
+        self._giving = False  # what came is with whoever asked for it
         self._again = False  # the anchor has been given, and only has to be found again
+        self._hole: tuple[int, int] | None = None  # the messages around the last gap
         self.offset = -1  # of the last message that was given
 
     @property
     def waits(self) -> bool:
-        """Whether everything that came has been taken: the next message would be seen at once."""
-        return self._inbox is not None and self._inbox.is_empty
+        """Whether everything that came has been taken, and dealt with: the next message would be seen at once."""
+        return self._inbox is not None and self._inbox.is_empty and not self._giving
 
     async def deliveries(self) -> AsyncGenerator[list[Delivery], None]:
         """Messages as they come, for ever, the first of them the anchor's own.
@@ -59,12 +62,14 @@ class Follower:
         Raises `LogDiverged` when the stream is not the one that was read, or does not have everything behind the anchor any more;
         `LinkClosed` when the link was closed.
         """
-        pause_s = FIRST_PAUSE_S
+        loop = asyncio.get_running_loop()
+        pause_s, gone_since, apart_since = FIRST_PAUSE_S, None, None
         while True:
             try:
                 async with self._link.channel() as channel:
                     inbox = self._inbox = await self._consume(channel)
                     anchored, unacknowledged = not isinstance(self._at, Anchor), 0
+                    late_at = loop.time() + ARRIVAL_S
                     while True:
                         some = await inbox.take(AT_ONCE)
                         unacknowledged += len(some)
@@ -74,35 +79,52 @@ class Follower:
                         if not anchored:
                             found = self._from_anchor(some)
                             anchored, some = found is not None, found or []
-                        if some:
-                            self._check_order(some)
+                            if not anchored and loop.time() > late_at:
+                                await self._look_for_end()
+                        if ready := self._in_order(some):
                             pause_s = FIRST_PAUSE_S
-                            yield some
+                            self._giving = True
+                            yield ready
+                            self._giving = False
+                        if len(ready) < len(some):
+                            raise _Gap
+            except _Gap:
+                continue
             except LinkClosed:
                 raise
-            except LinkLost:
+            except LinkLost as error:
+                gone_since = (gone_since or loop.time()) if isinstance(error, NoSuchQueue) else None
+                if gone_since is not None and loop.time() - gone_since > GONE_S:
+                    raise LogDiverged(f"{self._stream} is gone") from None
+                apart_since = (apart_since or loop.time()) if isinstance(error, NoReplica) else None
+                if apart_since is not None and loop.time() - apart_since > APART_S and self._link.has_others:
+                    apart_since = None
+                    self._link.drop(str(error))
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, MOST_PAUSE_S)
             finally:
-                self._inbox = None
+                self._inbox, self._giving = None, False
 
     async def _consume(self, channel: Channel) -> Inbox:
-        """Begin to read. A stream that ends before the anchor says nothing, for ever: then its end is looked for."""
+        """Begin to read. A stream that has nothing from there on says nothing, for ever: then its end is looked for."""
         at = self._at
-        if not isinstance(at, Anchor):
-            return await channel.consume(self._stream, offset="first" if at == "oldest" else at, prefetch=PREFETCH)
-        inbox = await channel.consume(self._stream, offset=at.offset, prefetch=PREFETCH)
-        try:
-            async with asyncio.timeout(ARRIVAL_S):
-                await inbox.arrival()
-        except TimeoutError:
-            end = await self._last_offset()
-            if end <= at.offset:
-                raise LogDiverged(
-                    f"{self._stream} ends at message {end} and was read up to {at.offset}: it was made anew"
-                ) from None
-            raise LinkLost("the stream has more, and does not give it") from None
+        offset = at.offset if isinstance(at, Anchor) else "first" if at == "oldest" else at
+        inbox = await channel.consume(self._stream, offset=offset, prefetch=PREFETCH)
+        if at != "next":
+            try:
+                async with asyncio.timeout(ARRIVAL_S):
+                    await inbox.arrival()
+            except TimeoutError:
+                await self._look_for_end()
         return inbox
+
+    async def _look_for_end(self) -> None:
+        """Nothing has come. Raises `LogDiverged` where the stream is too short for the anchor; one that was empty has a message then."""
+        end = await self._last_offset()
+        if isinstance(self._at, Anchor):
+            if end <= self._at.offset:
+                raise LogDiverged(f"{self._stream} ends at message {end} and was read up to {self._at.offset}: it was made anew")
+            raise LinkLost("the stream has more, and does not give it")
 
     def _from_anchor(self, some: list[Delivery]) -> list[Delivery] | None:
         """What there is to give once the anchor has come; None as long as it has not."""
@@ -113,9 +135,9 @@ class Follower:
         if not some:
             return None
         if some[0].offset != at.offset:
-            self._miss(f"{self._stream} begins at message {some[0].offset} and was read up to {at.offset}: it was truncated")
-            self.offset = some[0].offset - 1
-            return some
+            raise LogDiverged(
+                f"{self._stream} begins at message {some[0].offset} and was read up to {at.offset}: it was truncated"
+            )
         if not at.fits(some[0]):
             raise LogDiverged(f"{self._stream} has another message at {at.offset} than the one that was read")
         self.offset = at.offset - 1
@@ -124,20 +146,25 @@ class Follower:
         self.offset = at.offset
         return some[1:]
 
-    def _check_order(self, some: list[Delivery]) -> None:
-        """They continue what was given, without a gap; then the last of them is the anchor of the next connection."""
-        expected = some[0].offset if self._at in ("next", "oldest") else self.offset + 1
-        for delivery in some:
-            if delivery.offset != expected and expected == 0:
-                raise LogDiverged(f"{self._stream} begins at message {delivery.offset}: what stood before was truncated")
-            if delivery.offset not in range(expected, expected + OWN_OFFSETS + 1):
-                self._miss(f"{self._stream} goes on with message {delivery.offset} where {expected} should stand")
+    def _in_order(self, some: list[Delivery]) -> list[Delivery]:
+        """The beginning of them that continues what was given; then the last of that is the anchor of the next connection."""
+        expected = some[0].offset if some and self._at in ("next", "oldest") else self.offset + 1
+        for index, delivery in enumerate(some):
+            if delivery.offset != expected and (expected - 1, delivery.offset) != self._hole:
+                self._judge_gap(expected, delivery.offset)
+                some = some[:index]
+                break
             expected = delivery.offset + 1
-        last = some[-1]
-        self.offset, self._again = last.offset, True
-        self._at = Anchor(last.offset, lambda delivery: delivery.body == last.body)
+        if some:
+            last = some[-1]
+            self.offset, self._again = last.offset, True
+            self._at = Anchor(last.offset, lambda delivery: delivery.body == last.body)
+        return some
 
-    def _miss(self, why: str) -> None:
-        if self._missed is None:
-            raise LogDiverged(why)
-        self._missed(why)
+    def _judge_gap(self, expected: int, offset: int) -> None:
+        """Raises `LogDiverged` where it cannot be a hole."""
+        if expected == 0:
+            raise LogDiverged(f"{self._stream} begins at message {offset}: what stood before was truncated")
+        if offset < expected:
+            raise LogDiverged(f"{self._stream} goes on with message {offset} where {expected} should stand")
+        self._hole = expected - 1, offset

@@ -8,15 +8,15 @@ or that has no head of this log, was lost, and nobody makes it anew in silence.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Coroutine, Iterable
 
 import msgspec
 
-from broker.batch import Head, encode_head
-from broker.log import LogDiverged, LogUnavailable
+from broker.batch import UNREADABLE, Head, encode_head
+from broker.log import LogDiverged, LogMissing, LogUnavailable
 from broker.rabbitmq_appender import CONFIRM_LIMIT_S
 from broker.rabbitmq_channel import Delivery, LinkLost, NoSuchQueue
 from broker.rabbitmq_link import Link
+from broker.together import together
 from broker.topology import GENESIS, Arguments, log_arguments, stream_of
 
 SILENCE_S = 0.3  # what stands in a stream comes within milliseconds
@@ -50,8 +50,8 @@ _decoder: msgspec.json.Decoder[_Said] = msgspec.json.Decoder(_Said)
 async def found(link: Link, partitions: int | None, *, create: bool) -> Genesis:
     """The log that is there, or a new one.
 
-    Raises `LogUnavailable` where there is none and `create` or `partitions` do not say to make one, `LogDiverged` when they do and a
-    stream of it is gone, `ValueError` when it has another number of partitions than asked for.
+    Raises `LogMissing` where there is none and `create` or `partitions` do not say to make one, `LogUnavailable`, `LogDiverged` when
+    they do and a stream of it is gone, or is another log's, `ValueError` when it has another number of partitions than asked for.
     """
     why = ""
     try:
@@ -70,7 +70,7 @@ async def _found(link: Link, to_make: int | None, wanted: int | None) -> Genesis
     said = await _read(link, until=None)
     if not said or not isinstance(said[0], Genesis):
         if to_make is None:
-            raise LogUnavailable("there is no log yet; the first node makes it")
+            raise LogMissing("there is no log yet; the first node makes it")
         said = await _propose(link, to_make)
     genesis = next(one for one in said if isinstance(one, Genesis))
     if wanted is not None and genesis.partitions != wanted:
@@ -86,20 +86,10 @@ async def _found(link: Link, to_make: int | None, wanted: int | None) -> Genesis
 
 async def _propose(link: Link, partitions: int) -> list[_Said]:
     """Make the streams and propose a log; what then stands in the stream begins with the one that was first."""
-    await _together(make_stream(link, stream, log_arguments()) for stream in (GENESIS, *map(stream_of, range(partitions))))
+    await together(make_stream(link, stream, log_arguments()) for stream in (GENESIS, *map(stream_of, range(partitions))))
     proposal = Genesis(secrets.token_hex(8), partitions)
     await _say(link, proposal)
     return await _read(link, until=proposal)
-
-
-async def _together(work: Iterable[Coroutine[None, None, object]]) -> None:
-    """All at once; of several failures the first is raised."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for one in work:
-                tasks.create_task(one)
-    except BaseExceptionGroup as group:
-        raise group.exceptions[0] from None
 
 
 async def _say(link: Link, what: _Said) -> None:
@@ -124,7 +114,7 @@ async def _read(link: Link, *, until: _Said | None) -> list[_Said]:
                 await _say(link, until)
                 continue
             await channel.acknowledge(deliveries[-1].tag)
-            with contextlib.suppress(msgspec.DecodeError):  # a stranger's
+            with contextlib.suppress(*UNREADABLE):  # a stranger's
                 one = _decoder.decode(deliveries[0].body)
                 if said or isinstance(one, Genesis) or one == until:
                     said.append(one)
@@ -142,9 +132,14 @@ async def make_stream(link: Link, stream: str, arguments: Arguments) -> None:
 
 
 async def _make_whole(link: Link, genesis: Genesis) -> None:
-    head = Head(genesis.epoch)
-    await _together(give_head(link, stream_of(partition), head) for partition in range(genesis.partitions))
+    await together(_give_head_or_diverge(link, stream_of(p), Head(genesis.epoch)) for p in range(genesis.partitions))
     await _say(link, Whole(genesis.epoch))
+
+
+async def _give_head_or_diverge(link: Link, stream: str, head: Head) -> None:
+    first = await give_head(link, stream, head)
+    if first.offset != 0 or first.body != encode_head(head):
+        raise LogDiverged(f"{stream} is of another log, whose {GENESIS} is gone")
 
 
 async def give_head(link: Link, stream: str, head: Head) -> Delivery:

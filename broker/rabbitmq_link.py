@@ -6,13 +6,17 @@ With `rabbitmq_channel.py` the only place that knows aio-pika; everything that g
 
 import asyncio
 import contextlib
+import os
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import aio_pika
 from aio_pika.connection import make_url
-from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.connection import DEFAULT_PORTS, TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.exceptions import InvalidFrameError
 from yarl import URL
 
 from broker.rabbitmq_channel import Channel, LinkLost, faults_as_lost, within
@@ -21,7 +25,7 @@ CONNECT_LIMIT_S = 2.0
 WATCH_EVERY_S = 1.0
 WATCH_LIMIT_S = 2.0  # a frozen broker answers nothing and closes nothing
 CLOSE_LIMIT_S = 1.0
-FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 1.0
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.25
 HEARTBEAT_S = 10  # for the broker to notice that we are gone; we notice by the watch
 
 
@@ -44,6 +48,11 @@ class Link:
         self._closed = False
         self.why = "not connected yet"  # for people; no secret in it
         self.refused = False  # by name, password, vhost or certificate: trying again will hardly help
+
+    @property
+    def has_others(self) -> bool:
+        """Whether another connection may go to another host."""
+        return len(self._urls) > 1
 
     @property
     def up(self) -> bool:
@@ -93,20 +102,22 @@ class Link:
     def drop(self, why: str) -> None:
         """Something that only its user sees is wrong with this connection: take another."""
         if self._connection is not None:
-            self.why = why
-            self._connection.abort()
+            self._connection.drop(why)
 
     async def _connect(self, url: URL) -> "_Connection | None":
         connection = _Connection(url)
+        connecting = asyncio.ensure_future(connection.connect())
         try:
             with faults_as_lost():
-                await within(CONNECT_LIMIT_S, connection.connect(), connection.abort)
+                await within(CONNECT_LIMIT_S, connecting, connection.abort)
         except LinkLost as error:
-            self.why, self.refused = f"{url.host}:{url.port}: {error}", error.refused
+            words, refused = _words(url, error)
+            self.why, self.refused = f"{url.host}:{url.port or DEFAULT_PORTS[url.scheme]}: {words}", refused
             await connection.end()
             return None
         except BaseException:
             connection.abort()
+            connecting.cancel()
             raise
         return connection
 
@@ -124,7 +135,7 @@ class Link:
             why = str(error)
         finally:
             self._connection = None
-            self.why = self.why or why
+            self.why = connection.dropped_for or why
             self._change()
 
     def _change(self) -> None:
@@ -155,19 +166,31 @@ class _Connection(aio_pika.Connection):
         super().__init__(url)
         self._transport = self.kwargs["transport_factory"] = _Transport(tls=url.scheme == "amqps")
         self._ended = asyncio.Event()
+        self.dropped_for = ""  # why we gave it up ourselves
         self.close_callbacks.add(lambda *_: self._ended.set())
 
     async def open_channel(self, *, confirms: bool) -> Channel:
         with faults_as_lost():
             channel = self.channel(publisher_confirms=confirms, on_return_raises=False)
-            await within(WATCH_LIMIT_S, channel.initialize(), self.abort)
-            return Channel(await channel.get_underlay_channel(), channel, self.abort)
+            opening = asyncio.ensure_future(channel.initialize())
+            try:
+                await within(WATCH_LIMIT_S, opening, self.abort)
+            except asyncio.CancelledError:
+                await within(CLOSE_LIMIT_S, opening, self.abort)  # nobody else would give it back
+                await within(CLOSE_LIMIT_S, channel.close(), self.abort)
+                raise
+            return Channel(await channel.get_underlay_channel(), channel, self.abort, self.drop)
 
     async def ended_within(self, limit_s: float) -> bool:
         """Whether the connection ends within this time, or has."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._ended.wait(), limit_s)
         return self._ended.is_set()
+
+    def drop(self, why: str) -> None:
+        """Cut it, since it is of no use any more."""
+        self.dropped_for = self.dropped_for or why
+        self.abort()
 
     def abort(self) -> None:
         """Cut it: what waits on it fails at once."""
@@ -176,11 +199,35 @@ class _Connection(aio_pika.Connection):
 
     async def end(self) -> None:
         """Say goodbye where the other side listens, and cut it in any case. Idempotent."""
-        with contextlib.suppress(LinkLost), faults_as_lost():
-            await within(CLOSE_LIMIT_S, self.close(), self.abort)
-        self.abort()
+        try:
+            with contextlib.suppress(LinkLost), faults_as_lost():
+                await within(CLOSE_LIMIT_S, self.close(), self.abort)
+        finally:
+            self.abort()
 
 
 def _named(url: str, name: str) -> URL:
     given = make_url(url, name=name)
     return given if "heartbeat" in given.query else make_url(given, heartbeat=HEARTBEAT_S)
+
+
+def _words(url: URL, error: LinkLost) -> tuple[str, bool]:
+    """Why no connection came about, for people, where the libraries have no good words; and whether we were refused."""
+    cause = error.__cause__
+    if isinstance(cause, InvalidFrameError) and "Connection.Close" in str(cause):  # instead of the vhost's door being opened
+        return f"the vhost {unquote(url.path[1:]) or '/'} is missing, or not open to this user", True
+    for name in ("cafile", "certfile", "keyfile"):
+        if (path := url.query.get(name)) is not None and not os.access(path, os.R_OK):
+            return f"{name} {path} cannot be read", True
+    behind = cause
+    while behind is not None:
+        if isinstance(behind, ssl.SSLError) and not isinstance(behind, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return f"TLS: {(behind.reason or str(behind)).replace('_', ' ').lower()}", True
+        behind = behind.__cause__
+    if (
+        url.scheme == "amqps"
+        and cause is not None
+        and isinstance(cause.__cause__, ConnectionResetError | asyncio.IncompleteReadError)
+    ):
+        return f"{error} (the broker may want a certificate of ours, or not trust the one it got)", error.refused
+    return str(error), error.refused

@@ -1,14 +1,18 @@
 """Signals between nodes over an exclusive queue of each, and the canary by which a node notices that it is deaf."""
 
 import asyncio
+import contextlib
 import secrets
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 
 import msgspec
 
+from broker.batch import UNREADABLE
 from broker.rabbitmq_channel import Channel, Inbox, LinkLost
 from broker.rabbitmq_link import Link
+from broker.together import together
 from broker.topology import SIGNALS, TO_ALL
 
 CANARY_EVERY_S = 1.0
@@ -49,21 +53,27 @@ class RabbitSignals:
         self._receive: Callable[[bytes], None] | None = None
         self._waiting: deque[tuple[str, bytes]] = deque(maxlen=MOST_WAITING)
         self._more = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._closed = False
+        self._bound_at: float | None = None  # since when our queue is bound and read
         self.bound = asyncio.Event()  # set once, when others can be heard for the first time
         self._heard_at = self._loop.time()
 
     @property
     def deaf(self) -> str | None:
-        """Why what others say may not reach this node; None while it hears itself."""
+        """Why what others say may not reach this node; None while it hears itself. Another connection alone does not mend it."""
         silent_s = self._loop.time() - self._heard_at
         return f"no signal has come through the broker for {silent_s:.1f} s" if silent_s > DEAF_S else None
 
     def publish(self, data: bytes) -> None:
-        if len(data) <= LARGEST and not self._closed:
-            self._waiting.append((_SIGNAL, data))
+        if len(data) > LARGEST or self._closed:
+            return
+        self._waiting.append((_SIGNAL, data))
+        if threading.get_ident() == self._thread:
             self._more.set()
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed
+                self._loop.call_soon_threadsafe(self._more.set)
 
     def subscribe(self, receive: Callable[[bytes], None]) -> None:
         self._receive = receive
@@ -84,11 +94,12 @@ class RabbitSignals:
                     queue = f"{SIGNALS}.{self._own}.{secrets.token_hex(4)}"  # the old one may still be there for a while
                     await channel.make_own_queue(queue, SIGNALS, [TO_ALL])
                     inbox = await channel.consume(queue)
+                    self._bound_at = self._loop.time()
                     self.bound.set()
-                    async with asyncio.TaskGroup() as tasks:
-                        tasks.create_task(self._send(channel))
-                        tasks.create_task(self._take(inbox))
-            except* LinkLost:
+                    self._say_canary()
+                    await together([self._send(channel), self._take(inbox)])
+            except LinkLost:
+                self._bound_at = None
                 await asyncio.sleep(PAUSE_S)
 
     async def _send(self, channel: Channel) -> None:
@@ -110,7 +121,7 @@ class RabbitSignals:
     def _hear(self, body: bytes, *, own: bool) -> None:
         try:
             canary = _canaries.decode(body)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return  # a stranger's
         if own:
             self._heard_at = self._loop.time()
@@ -120,12 +131,17 @@ class RabbitSignals:
 
     async def _sing(self) -> None:
         """A canary a second; where none comes back, the connection is deaf, whatever it answers: take another."""
-        dropped_at = self._loop.time()
         while True:
-            if self._link.up:
-                self._waiting.append((_CANARY, msgspec.msgpack.encode(Canary(self._loop.time(), dict(self._offsets())))))
-                self._more.set()
             await asyncio.sleep(CANARY_EVERY_S)
-            if self.deaf is not None and self._link.up and self._loop.time() - dropped_at > DEAF_S:
-                dropped_at = self._loop.time()
+            if self._bound_at is None:
+                continue
+            if self._loop.time() - max(self._heard_at, self._bound_at) > DEAF_S:
+                self._bound_at = None
                 self._link.drop("no canary came back")
+            else:
+                self._say_canary()
+
+    def _say_canary(self) -> None:
+        """Before what has waited while nothing could be sent."""
+        self._waiting.appendleft((_CANARY, msgspec.msgpack.encode(Canary(self._loop.time(), dict(self._offsets())))))
+        self._more.set()

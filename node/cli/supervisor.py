@@ -1,4 +1,7 @@
-"""Keeping the nodes of a local cluster running: one process each, its lines with its name in front, started again when it dies."""
+"""Keeping a local cluster running: a process for each node, its lines with its name in front, started again when it dies.
+
+So is the proxy in front of them, where there is one: it comes when all nodes are ready for the first time, and goes when all are gone.
+"""
 
 import asyncio
 import contextlib
@@ -17,18 +20,20 @@ FIRST_PAUSE_S = 0.2
 MOST_PAUSE_S = 15.0
 GRACE_S = 5.0  # beyond the drain, before a node that does not end is killed
 _ASK_EVERY_S = 0.1
-_TELL_EVERY_S = 5.0  # what a node waits for that is not ready
+_FIRST_TOLD_S = 5.0  # what a node waits for that is not ready; then after twice the time, each time
 _LONGEST_LINE = 65_536
 _LISTENING = b"tidegate node "  # the line that a node prints once it has its port
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """One node: its name, where it listens, and its whole environment."""
+    """One process: its name, where it listens, and its whole environment. It is a node where no other program is named."""
 
     id: str
     host: str
     port: int
     environment: Mapping[str, str]
+    program: tuple[str, ...] = ()  # with its arguments
+    inherits: tuple[int, ...] = ()  # open files of ours, which it has under the same numbers
 
     @property
     def url(self) -> str:
@@ -39,20 +44,27 @@ Say = Callable[[str, str], None]  # (who, line); the supervisor itself is ""
 
 
 class Supervisor:
-    """Runs the planned nodes until it is asked to stop. `say` prints a line, `ready` is called once, when all nodes are."""
+    """Runs the planned processes until it is asked to stop. `say` prints a line, `ready` is called once, when all are."""
 
-    def __init__(self, plans: Sequence[Plan], *, drain_s: float, say: Say, ready: Callable[[], None]) -> None:
-        self._plans, self._drain_s, self._say, self._tell_ready = plans, drain_s, say, ready
+    def __init__(
+        self, nodes: Sequence[Plan], *, proxy: Plan | None = None, drain_s: float, say: Say, ready: Callable[[], None]
+    ) -> None:
+        self._nodes, self._proxy, self._drain_s, self._say, self._tell_ready = nodes, proxy, drain_s, say, ready
         self._processes: dict[str, asyncio.subprocess.Process] = {}
-        self._not_ready = {plan.id for plan in plans}
+        self._kept = {plan.id for plan in nodes}
+        self._not_ready = {plan.id for plan in (*nodes, *([proxy] if proxy else []))}
         self._was_ready = False
+        self._nodes_settled = asyncio.Event()  # all have been ready, or are gone
+        self._nodes_gone = asyncio.Event()
         self._stopping = asyncio.Event()
         self._killing = asyncio.Event()
         self._exit_code = 0
 
     async def run(self) -> int:
         """Start all nodes and keep them running until `stop`; the exit code, with no process left behind."""
-        keeping = [asyncio.create_task(self._keep(plan), name=plan.id) for plan in self._plans]
+        keeping = [asyncio.create_task(self._keep_node(plan), name=plan.id) for plan in self._nodes]
+        if self._proxy is not None:
+            keeping.append(asyncio.create_task(self._keep_proxy(self._proxy), name=self._proxy.id))
         ending = asyncio.create_task(self._end_when_asked(), name="ending")
         try:
             await asyncio.gather(*keeping)
@@ -74,15 +86,35 @@ class Supervisor:
         self.drain()
         return first
 
-    # One node
+    # One process
 
-    async def _keep(self, plan: Plan) -> None:
+    async def _keep_node(self, plan: Plan) -> None:
+        try:
+            await self._keep(plan, self._stopping)
+        finally:
+            self._kept.discard(plan.id)
+            if not self._kept:
+                self._nodes_are_gone()
+
+    async def _keep_proxy(self, proxy: Plan) -> None:
+        await self._nodes_settled.wait()
+        await self._keep(proxy, self._nodes_gone)
+
+    def _nodes_are_gone(self) -> None:
+        """Only now the proxy goes: clients of a node that took its leave earlier were to find the others."""
+        self._nodes_gone.set()
+        self._nodes_settled.set()
+        if self._proxy is not None and self._proxy.id in self._processes:
+            _signal(self._processes[self._proxy.id], signal.SIGKILL)  # it has nothing to put away
+
+    async def _keep(self, plan: Plan, ended: asyncio.Event) -> None:
+        """Run the process, and again when it dies, until `ended`; whoever sets that has to end the process."""
         pause = FIRST_PAUSE_S
-        while not self._stopping.is_set():
+        while not ended.is_set():
             began = time.monotonic()
-            code = await self._run_once(plan)
+            code = await self._run_once(plan, ended)
             lived = time.monotonic() - began
-            if self._stopping.is_set():
+            if ended.is_set():
                 return
             if not self._was_ready and code > 0:
                 self._give_up(plan, code)
@@ -90,26 +122,27 @@ class Supervisor:
             pause = FIRST_PAUSE_S if lived > STEADY_S else min(pause * 2, MOST_PAUSE_S)
             self._say("", f"{plan.id} {_ended(code)} after {lived:.1f} s; starting it again in {pause:.1f} s")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                await asyncio.wait_for(ended.wait(), pause)
 
     def _give_up(self, plan: Plan, code: int) -> None:
-        """A node that refuses to start, as it says itself, would do so for ever."""
+        """A process that refuses to start, as it says itself, would do so for ever."""
         self._say("", f"{plan.id} {_ended(code)} instead of starting; nothing is left running")
         self._exit_code = code
         self._stopping.set()
 
-    async def _run_once(self, plan: Plan) -> int:
+    async def _run_once(self, plan: Plan, ended: asyncio.Event) -> int:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "node.cli.child", str(os.getpid())),
+            *(sys.executable, "-m", "node.cli.child", str(os.getpid()), *plan.program),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=dict(plan.environment),
+            pass_fds=plan.inherits,
             start_new_session=True,  # the terminal's Ctrl-C is for the supervisor alone
         )
         self._processes[plan.id] = process
         self._say("", f"{plan.id} is process {process.pid}")
-        if self._stopping.is_set():
+        if ended.is_set():
             _signal(process, signal.SIGTERM)
         listening = asyncio.Event()
         watching = asyncio.create_task(self._watch_ready(plan, listening))
@@ -137,14 +170,12 @@ class Supervisor:
             self._say(plan.id, rest.decode(errors="replace"))
 
     async def _watch_ready(self, plan: Plan, listening: asyncio.Event) -> None:
-        """Return when the node is ready; meanwhile tell now and then what it waits for."""
+        """Return when the process is ready; meanwhile tell now and then what it waits for."""
         self._not_ready.add(plan.id)
-        await listening.wait()  # asking earlier might take its own port for the asking
-        told = time.monotonic()
-        while (answer := await probe.get(plan.host, plan.port, "/readyz")) is None or answer.status != 200:
-            if time.monotonic() - told > _TELL_EVERY_S:
-                told = time.monotonic()
-                why = " ".join(answer.body.decode(errors="replace").split())[:300] if answer else "it does not answer yet"
+        told, pause = time.monotonic(), _FIRST_TOLD_S
+        while why := await _not_ready(plan, listening):
+            if time.monotonic() - told > pause:
+                told, pause = time.monotonic(), pause * 2
                 self._say("", f"{plan.id} is not ready: {why}")
             await asyncio.sleep(_ASK_EVERY_S)
         self._not_ready.discard(plan.id)
@@ -153,18 +184,33 @@ class Supervisor:
         elif not self._not_ready:
             self._was_ready = True
             self._tell_ready()
+        elif self._not_ready.isdisjoint(plan.id for plan in self._nodes):
+            self._nodes_settled.set()
 
     # The end
 
     async def _end_when_asked(self) -> None:
         """Ask all nodes to stop, and kill those that have not ended in time, or at once at the second asking."""
         await self._stopping.wait()
-        for process in self._processes.values():
-            _signal(process, signal.SIGTERM)
+        self._signal_nodes(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._killing.wait(), self._drain_s + GRACE_S)
-        for process in self._processes.values():
-            _signal(process, signal.SIGKILL)
+        self._signal_nodes(signal.SIGKILL)
+
+    def _signal_nodes(self, number: signal.Signals) -> None:
+        for plan in self._nodes:
+            if plan.id in self._processes:
+                _signal(self._processes[plan.id], number)
+
+
+async def _not_ready(plan: Plan, listening: asyncio.Event) -> str:
+    """What the process waits for before it is ready; empty where it is."""
+    if not plan.program and not listening.is_set():  # asking now might take its own port for the asking
+        return "it has not opened its log and its read model yet"
+    answer = await probe.get(plan.host, plan.port, "/readyz")
+    if answer is None:
+        return "it does not answer yet"
+    return "" if answer.status == 200 else " ".join(answer.body.decode(errors="replace").split())[:300]
 
 
 def _signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:

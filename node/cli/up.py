@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import fcntl
 import itertools
+import math
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,13 +16,14 @@ from urllib.parse import quote, urlsplit
 
 from broker.address import Address, AmqpAddress, MemoryAddress, SqliteAddress
 from node.app import check_supported
-from node.cli import probe
+from node.cli import haproxy, probe
 from node.cli.dev_secret import make_dev_secret
 from node.cli.flags import Command, Takes
 from node.cli.screen import complain, counted
 from node.cli.supervisor import Plan, Supervisor
 from node.config import ConfigurationError, Settings, load
-from node.config_values import whole
+from node.config_values import port, whole
+from node.edge.server import bind
 
 _VENDOR = Path(__file__).parents[1] / "edge" / "web" / "vendor"
 _COLOURS = (36, 33, 35, 32, 34, 91)  # of the terminal, for the nodes in turn
@@ -34,28 +37,36 @@ class _Refused(Exception):
 def up(
     settings: Settings,
     nodes: Annotated[int, Takes(meaning="how many nodes, 1 to 16", shown="N", kind=whole(1, 16))] = 3,
+    haproxy: Annotated[bool, Takes(meaning="put HAProxy in front of the nodes, on the port before theirs")] = False,
+    haproxy_port: Annotated[int | None, Takes(meaning="the same, on this port; 0 picks a free one", shown="N", kind=port)] = None,
 ) -> int:
     """Run a local cluster in this terminal: Ctrl-C drains it, a second Ctrl-C ends it at once.
 
-    The nodes listen on the given port and those behind it (0 picks free ones), keep their read models in the data folder and
-    their log in log.db there, and are started again when they die. Other settings come from TIDEGATE_* variables.
+    The nodes listen on the given port and those behind it (0 picks free ones), keep their read models in the data folder and, where
+    --log names no other, their log in log.db there, and are started again when they die. With --haproxy they have one address for all.
+    Other settings come from TIDEGATE_* variables.
     """
-    _judge(settings, nodes)
+    front = haproxy_port if haproxy_port is not None else max(settings.port - 1, 0) if haproxy else None
+    _judge(settings, nodes, front)
     try:
-        with _only_one(settings.data):
+        with _only_one(settings.data), _door(settings.host, front) as door:
             ports = _ports(settings.host, settings.port, nodes)
-            return asyncio.run(_run(settings, _plans(settings, ports)))
+            plans = _plans(settings, ports, door)
+            proxy = _proxy(settings, plans, door) if door else None
+            return asyncio.run(_run(settings, plans, proxy))
     except _Refused as refusal:
         complain(str(refusal))
         return 1
 
 
-def _judge(settings: Settings, nodes: int) -> None:
+def _judge(settings: Settings, nodes: int, front: int | None) -> None:
     problems = []
     if isinstance(settings.log, MemoryAddress) and nodes > 1:
         problems.append(f"--log: takes a log that {nodes} nodes can share (or --nodes 1), got 'memory:'")
     if settings.port and settings.port + nodes - 1 > 65_535:
         problems.append(f"--port: takes a port with {nodes - 1} more behind it up to 65535, got '{settings.port}'")
+    if settings.port and front in range(settings.port, settings.port + nodes):
+        problems.append(f"--haproxy-port: takes a port that is no node's, got '{front}'")
     if problems:
         raise ConfigurationError(problems)
 
@@ -92,7 +103,28 @@ def _ports(host: str, first: int, nodes: int) -> list[int]:
     return ports
 
 
-def _plans(settings: Settings, ports: list[int]) -> list[Plan]:
+@contextlib.contextmanager
+def _door(host: str, wanted: int | None) -> Iterator[socket.socket | None]:
+    """The proxy's port, listening and ours to the end, so that who comes while the proxy is started again waits; None for no proxy.
+
+    Raises `_Refused` where the port or HAProxy cannot be had.
+    """
+    if wanted is None:
+        yield None
+        return
+    try:
+        haproxy.program()
+        door = bind(host, wanted)
+    except FileNotFoundError as missing:
+        raise _Refused(f"{missing}; nothing was started. On Debian and Ubuntu: apt-get install haproxy") from None
+    except OSError as error:
+        which = f"port {wanted} on {host} cannot be had for HAProxy ({error.strerror})"
+        raise _Refused(f"{which}; nothing was started. Another one: --haproxy-port N") from None
+    with door:
+        yield door
+
+
+def _plans(settings: Settings, ports: list[int], door: socket.socket | None) -> list[Plan]:
     """What each node gets; judged as the nodes will judge it, so that no node is started in vain."""
     common = dict(os.environ) | {
         "TIDEGATE_DATA": str(settings.data),
@@ -100,8 +132,11 @@ def _plans(settings: Settings, ports: list[int]) -> list[Plan]:
         "PYTHONUNBUFFERED": "1",
     }
     common.setdefault("TIDEGATE_LOG_FORMAT", "text")
-    urls = ",".join(probe.url(settings.host, port) for port in ports)
-    common.setdefault("TIDEGATE_PEERS", urls)
+    urls = [probe.url(settings.host, port) for port in ports]
+    if door is None:
+        common.setdefault("TIDEGATE_PEERS", ",".join(urls))
+    else:
+        _give_door(common, settings, urls, probe.url(settings.host, door.getsockname()[1]))
     _give_log(common, settings.log)
     _give_key(common, settings)
     plans = [
@@ -115,6 +150,32 @@ def _plans(settings: Settings, ports: list[int]) -> list[Plan]:
     ]
     check_supported(load({}, plans[0].environment, serving=True))
     return plans
+
+
+def _give_door(environment: dict[str, str], settings: Settings, urls: list[str], front: str) -> None:
+    """Pages are told the proxy's address alone, so that they come back through it; those that a node has served itself may too."""
+    environment.setdefault("TIDEGATE_PEERS", front)
+    if settings.origins != "*":
+        environment["TIDEGATE_ORIGINS"] = ",".join([*(settings.origins or ()), front, *urls])
+
+
+def _proxy(settings: Settings, plans: list[Plan], door: socket.socket) -> Plan:
+    """What HAProxy gets: its configuration in the data folder. Raises `_Refused` where that cannot be written."""
+    silence_s = math.ceil(settings.ping_interval_seconds + settings.ping_timeout_seconds) + 15
+    nodes = {plan.id: plan.url.removeprefix("http://") for plan in plans}
+    file = settings.data / "haproxy.cfg"
+    try:
+        file.write_text(haproxy.configuration(bind=f"fd@{door.fileno()}", nodes=nodes, denied=["/metrics"], silence_s=silence_s))
+    except OSError as error:
+        raise _Refused(f"{file} cannot be written: {error.strerror}; nothing was started") from None
+    return Plan(
+        id="haproxy",
+        host=settings.host,
+        port=door.getsockname()[1],
+        environment={name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")},
+        program=(haproxy.program(), "-db", "-f", str(file)),
+        inherits=(door.fileno(),),
+    )
 
 
 def _give_log(environment: dict[str, str], log: Address) -> None:
@@ -145,11 +206,15 @@ def _give_key(environment: dict[str, str], settings: Settings) -> None:
         environment["TIDEGATE_DEV_ISSUER"] = "1"
 
 
-async def _run(settings: Settings, plans: list[Plan]) -> int:
-    screen = _Screen([plan.id for plan in plans], sys.stdout)
+async def _run(settings: Settings, plans: list[Plan], proxy: Plan | None) -> int:
+    screen = _Screen([plan.id for plan in (*plans, proxy) if plan], sys.stdout)
     loop = asyncio.get_running_loop()
     supervisor = Supervisor(
-        plans, drain_s=settings.drain_seconds, say=screen.say, ready=lambda: _welcome(settings, plans, screen)
+        plans,
+        proxy=proxy,
+        drain_s=settings.drain_seconds,
+        say=screen.say,
+        ready=lambda: _welcome(settings, plans, proxy, screen),
     )
 
     def stop() -> None:
@@ -159,16 +224,19 @@ async def _run(settings: Settings, plans: list[Plan]) -> int:
     screen.gone = supervisor.drain
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
-    screen.say("", f"starting {counted(len(plans), 'node')} on {settings.log}")
+    behind = " behind HAProxy" if proxy else ""
+    screen.say("", f"starting {counted(len(plans), 'node')}{behind} on {settings.log}")
     code = await supervisor.run()
     screen.say("", "stopped")
     return code
 
 
-def _welcome(settings: Settings, plans: list[Plan], screen: "_Screen") -> None:
+def _welcome(settings: Settings, plans: list[Plan], proxy: Plan | None, screen: "_Screen") -> None:
     page = any(_VENDOR.glob("**/*.js"))
-    lines = ["", "Tidegate is up. Open the page on any node:" if page else "Tidegate is up, without its page:", ""]
-    lines += [f"    {plan.id}  {plan.url}/" for plan in plans]
+    where = "through HAProxy, or on any node" if proxy else "on any node"
+    lines = ["", f"Tidegate is up. Open the page {where}:" if page else "Tidegate is up, without its page:", ""]
+    width = max(len(plan.id) for plan in (*plans, proxy) if plan)
+    lines += [f"    {plan.id:<{width}}  {plan.url}/" for plan in (proxy, *plans) if plan]
     if not page:
         lines += ["", "The page needs Node.js (18 or later) with npm: install it, say `make page`, and reload."]
     if settings.host not in ("127.0.0.1", "localhost", "::1") and plans[0].environment.get("TIDEGATE_DEV_ISSUER") == "1":

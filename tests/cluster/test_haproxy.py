@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from loadtest.checker import check
-from tests.support.client import engine_url, ok
+from tests.support.client import chat_client, engine_url, error, ok
 from tests.support.crowd import UNHURRIED
 from tests.support.haproxy import haproxy
+from tests.support.held import log_held
 from tests.support.http import failure
 from tests.support.js import JsClients, js_clients
 from tests.support.nodes import Cluster
@@ -62,6 +63,18 @@ async def gather(js: JsClients, url: str) -> dict[str, str]:
     return nodes
 
 
+async def notice_the_log(cluster: Cluster) -> None:
+    """Let each node notice that its log is away: somebody wants to write."""
+    for node in cluster:
+        async with chat_client(node.url, token("writer")) as writer:
+            assert error(await writer.ask("room:create", {"room": f"made-on-{node.id}"}))["code"] == "unavailable"
+
+
+async def answers(http: httpx.AsyncClient, url: str, expected: int) -> bool:
+    """Whether a newcomer gets this status."""
+    return (await http.get(engine_url(url, "polling"))).status_code == expected
+
+
 async def test_a_sid_leads_to_its_node(cluster: Cluster, url: str) -> None:
     """Newcomers are spread over all nodes, each later request goes to the node in its sid; a strange one is answered all the same."""
     async with httpx.AsyncClient() as http:
@@ -75,8 +88,29 @@ async def test_a_sid_leads_to_its_node(cluster: Cluster, url: str) -> None:
         assert {sid.partition(".")[0] for sid in sids} == {node.id for node in cluster}
         for strange in ("n9.nowhere", "nothing", "n1.nothing"):
             failure(await http.get(engine_url(url, "polling", sid=strange)), 400, "unknown_sid")
-        assert (await http.get(f"{url}/metrics")).status_code == 403
         assert (await http.get(f"{url}/healthz")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/%6detrics", "/metrics?a=b", "/dev/token", "/dev%2Ftoken"])
+async def test_what_asks_for_no_token_stays_inside(url: str, path: str) -> None:
+    """Neither metrics nor the dev issuer are passed on, however a node would spell their path."""
+    async with httpx.AsyncClient() as http:
+        assert (await http.post(f"{url}{path}")).status_code == 403
+
+
+async def test_sessions_stay_where_no_node_is_ready(cluster: Cluster, url: str) -> None:
+    """While the log is away from all nodes nobody new is let in, and who is here polls and asks on, on his own node."""
+    async with httpx.AsyncClient() as http:
+        sid = await polling_session(http, url)
+        own = engine_url(url, "polling", sid=sid)
+        await http.post(own, content="40" + json.dumps({"token": token("patient")}))
+        assert '["welcome",' in (await http.get(own)).text
+        with log_held(cluster.folder):
+            await notice_the_log(cluster)
+            await wait_until(lambda: answers(http, url, 503), BACK_S, "the proxy knows it of all nodes")
+            assert (await http.post(own, content='420["room:list",{}]')).text == "ok"
+            assert (await http.get(own)).text.startswith('430[{"ok":true,')
+        await wait_until(lambda: answers(http, url, 200), BACK_S, "newcomers are let in again")
 
 
 async def test_a_node_is_killed_behind_it(cluster: Cluster, url: str) -> None:

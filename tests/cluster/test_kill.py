@@ -82,6 +82,7 @@ async def test_a_node_drains(cluster: Cluster) -> None:
     async with js_clients() as js:
         crowd = Crowd(js, cluster, "drained", per_node=3)
         await crowd.gather()
+        await crowd.upgraded()
         crowd.say(EACH)
         await crowd.acked(crowd.sent // 5)
         leaving.terminate()

@@ -1,13 +1,15 @@
 """The logs that the contract suite is run against: a place is where one log is, and can be opened several times."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Protocol
 
 from broker.log import Broker
 from broker.memory import MemoryBroker
+from broker.rabbitmq import open_rabbitmq
 from broker.sqlite import open_sqlite
+from tests.support.rabbit import Rabbit
 
 PARTITIONS = 3
 
@@ -18,10 +20,17 @@ class Place(Protocol):
     def open(self, name: str) -> AbstractAsyncContextManager[Broker]: ...
 
 
+class SharedPlace(Place, Protocol):
+    """One log that other processes can open, too: `where` says where it is, as `tests.support.log_process` takes it."""
+
+    @property
+    def where(self) -> Path | str: ...
+
+
 class MemoryPlace:
     """The log in memory: whoever opens it gets the same one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         self._broker = MemoryBroker(PARTITIONS)
 
     @asynccontextmanager
@@ -33,15 +42,21 @@ class SqlitePlace:
     """The embedded log."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "log.db"
+        self.where = folder / "log.db"
 
     @asynccontextmanager
     async def open(self, name: str) -> AsyncIterator[Broker]:
-        async with open_sqlite(self.path, partitions=PARTITIONS, name=name) as broker:
+        async with open_sqlite(self.where, partitions=PARTITIONS, name=name) as broker:
             yield broker
 
 
-PlaceFactory = Callable[[Path], Place]
-LOGS: dict[str, PlaceFactory] = {"memory": MemoryPlace, "sqlite": SqlitePlace}
-DURABLE_LOGS: dict[str, PlaceFactory] = {"sqlite": SqlitePlace}
-SIGNALS: dict[str, PlaceFactory] = {"sqlite": SqlitePlace}
+class RabbitPlace:
+    """The log on RabbitMQ, in a vhost of its own."""
+
+    def __init__(self, rabbit: Rabbit) -> None:
+        self.where = rabbit.url_for(rabbit.fresh_vhost())
+
+    @asynccontextmanager
+    async def open(self, name: str) -> AsyncIterator[Broker]:
+        async with open_rabbitmq([self.where], partitions=PARTITIONS, name=name) as broker:
+            yield broker

@@ -4,39 +4,16 @@ import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
-from pathlib import Path
 
 import pytest
 
 from broker.log import MOST_IN_BATCH, START, Broker, Log, LogDiverged, Position, Record
-from tests.contract.logs import DURABLE_LOGS, LOGS, PARTITIONS, Place, PlaceFactory
+from tests.contract.logs import PARTITIONS, Place, SharedPlace
 from tests.support.log_process import opened
 from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.anyio
 PATIENCE_S = 20.0
-
-
-@pytest.fixture(params=sorted(LOGS))
-def kind(request: pytest.FixtureRequest) -> PlaceFactory:
-    return LOGS[request.param]
-
-
-@pytest.fixture
-def place(kind: PlaceFactory, tmp_path: Path) -> Place:
-    return kind(tmp_path)
-
-
-@pytest.fixture
-def another_place(kind: PlaceFactory, tmp_path: Path) -> Place:
-    folder = tmp_path / "another"
-    folder.mkdir()
-    return kind(folder)
-
-
-@pytest.fixture(params=sorted(DURABLE_LOGS))
-def durable_place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
-    return DURABLE_LOGS[request.param](tmp_path)
 
 
 async def take(batches: AsyncGenerator[Sequence[Record], None], count: int) -> list[Record]:
@@ -355,31 +332,30 @@ async def test_a_partition_there_is_not_is_a_value_error(place: Place, partition
 # Between processes
 
 
-async def test_a_record_outlives_who_appended_it(durable_place: Place) -> None:
+async def test_a_record_outlives_who_appended_it(shared_place: SharedPlace) -> None:
     """A record whose append returned is there for the next opener, at the same position."""
-    async with durable_place.open("a") as broker:
+    async with shared_place.open("a") as broker:
         await append_all(broker.log, 0, numbered("a", 100))
         before = await read(broker.log, 0, 100)
-    async with durable_place.open("b") as broker:
+    async with shared_place.open("b") as broker:
         assert await read(broker.log, 0, 100) == before
         assert await read(broker.log, 0, 50, before[49].position) == before[50:]
 
 
-async def test_a_position_continues_in_a_log_that_has_grown_since(durable_place: Place) -> None:
+async def test_a_position_continues_in_a_log_that_has_grown_since(shared_place: SharedPlace) -> None:
     """Who comes back with the position where it left gets what others have appended since then."""
-    async with durable_place.open("a") as broker:
+    async with shared_place.open("a") as broker:
         await append_all(broker.log, 0, numbered("a", 10))
         left = await broker.log.end(0)
-    async with durable_place.open("b") as broker:
+    async with shared_place.open("b") as broker:
         await append_all(broker.log, 0, numbered("b", 10))
-    async with durable_place.open("a") as broker:
+    async with shared_place.open("a") as broker:
         assert [record.data for record in await read(broker.log, 0, 10, left)] == numbered("b", 10)
 
 
-async def test_everyone_sees_the_same_order_in_every_process(tmp_path: Path) -> None:
+async def test_everyone_sees_the_same_order_in_every_process(shared_place: SharedPlace) -> None:
     """A follower in another process, while both append, sees the same records at the same offsets in the same order."""
-    place = DURABLE_LOGS["sqlite"](tmp_path)
-    async with place.open("here") as broker, opened(tmp_path / "log.db") as there:
+    async with shared_place.open("here") as broker, opened(shared_place.where) as there:
         for round_ in range(5):
             mine, theirs = numbered(f"here{round_}", 200), [f"there{round_}:{number}" for number in range(200)]
             appending = asyncio.ensure_future(append_all(broker.log, 0, mine))
@@ -391,13 +367,12 @@ async def test_everyone_sees_the_same_order_in_every_process(tmp_path: Path) -> 
     assert seen_here == seen_there
 
 
-async def test_another_process_is_woken(tmp_path: Path) -> None:
+async def test_another_process_is_woken(shared_place: SharedPlace) -> None:
     """A record appended here reaches a follower that waits in another process, and the other way round."""
-    place = DURABLE_LOGS["sqlite"](tmp_path)
-    async with place.open("here") as broker, opened(tmp_path / "log.db") as there:
+    async with shared_place.open("here") as broker, opened(shared_place.where) as there:
         await there.tell("read", partition=0, count=1)
         await broker.log.append(0, b"from here")
-        assert (await there.hear())["records"] == [[1, "from here"]]
+        assert [text for _, text in (await there.hear())["records"]] == ["from here"]
         asked = asyncio.ensure_future(read(broker.log, 1, 1))
         await there.ask("append", partition=1, texts=["from there"])
         assert [record.data for record in await asked] == [b"from there"]

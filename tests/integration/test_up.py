@@ -4,79 +4,15 @@ import os
 import re
 import signal
 import socket
-import subprocess
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import httpx
 import pytest
 
-from tests.support.commands import command, environment, tidegate
+from tests.support.commands import tidegate
+from tests.support.up import START_S, STOP_S, Up
 from tests.support.wait import block_until
-
-START_S = 40.0  # three nodes on a machine that is busy with other tests
-STOP_S = 20.0
-_PAGE = re.compile(r"^ +(n\d+)  (http://127\.0\.0\.1:\d+)/$", re.MULTILINE)
-
-
-class Up:
-    """One `tidegate up` with its output in a file."""
-
-    def __init__(self, folder: Path, *arguments: object, piped: bool = False, **settings: str) -> None:
-        self.folder, self._out = folder, folder / "up.out"
-        everything = command("up", "--port", "0", *arguments)
-        with self._out.open("wb") as out:
-            stdout = subprocess.PIPE if piped else out
-            self.process = subprocess.Popen(everything, cwd=folder, env=environment(**settings), stdout=stdout, stderr=out)
-
-    @property
-    def output(self) -> str:
-        return self._out.read_text()
-
-    @property
-    def urls(self) -> dict[str, str]:
-        """The URLs that it has printed, by node."""
-        return dict(_PAGE.findall(self.output))
-
-    def wait_ready(self, nodes: int) -> None:
-        block_until(lambda: len(self.urls) == nodes or self.process.poll() is not None, START_S, f"ready\n{self.output}")
-        assert len(self.urls) == nodes, self.output
-
-    def node_pids(self) -> dict[str, int]:
-        """The processes of its nodes, found by their environment."""
-        found = {}
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                variables = dict(v.split("=", 1) for v in (process / "environ").read_text().split("\0") if "=" in v)
-            except (OSError, UnicodeDecodeError):
-                continue
-            if variables.get("TIDEGATE_DATA", "").startswith(str(self.folder)) and "TIDEGATE_NODE_ID" in variables:
-                found[variables["TIDEGATE_NODE_ID"]] = int(process.name)
-        return found
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        pids = self.node_pids()
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait(STOP_S)
-        for pid in pids.values():
-            with gone_is_fine():
-                os.kill(pid, signal.SIGKILL)
-
-
-@contextmanager
-def gone_is_fine() -> Iterator[None]:
-    """A process that has ended already is no fault."""
-    try:
-        yield
-    except ProcessLookupError:
-        return
 
 
 def test_three_nodes_start_one_is_killed_and_all_are_drained(tmp_path: Path) -> None:
@@ -85,26 +21,26 @@ def test_three_nodes_start_one_is_killed_and_all_are_drained(tmp_path: Path) -> 
     with Up(tmp_path, "--data", data) as up:
         up.wait_ready(3)
         assert sorted(up.urls) == ["n1", "n2", "n3"]
-        assert all(f"{name} is process {pid}\n" in up.output for name, pid in up.node_pids().items())
+        assert all(f"{name} is process {pid}\n" in up.output for name, pid in up.pids().items())
         for url in up.urls.values():
             assert httpx.get(f"{url}/readyz").status_code == 200
         issued = httpx.post(f"{up.urls['n1']}/dev/token", json={"user": "alice"})
         assert issued.status_code == 200
         assert (data / "log.db").exists()
 
-        pids = up.node_pids()
+        pids = up.pids()
         assert len(set(pids.values())) == 3
         os.kill(pids["n2"], signal.SIGKILL)
         block_until(lambda: f"n2 is ready again at {up.urls['n2']}" in up.output, START_S, f"n2 comes back\n{up.output}")
         assert "n2 was ended by SIGKILL after" in up.output
         assert httpx.get(f"{up.urls['n2']}/readyz").status_code == 200
-        again = up.node_pids()
+        again = up.pids()
         assert again["n2"] != pids["n2"]
         assert (again["n1"], again["n3"]) == (pids["n1"], pids["n3"])
 
         up.process.send_signal(signal.SIGTERM)
         assert up.process.wait(STOP_S) == 0, up.output
-        assert up.node_pids() == {}
+        assert up.pids() == {}
         assert up.output.splitlines()[-1] == "stopped"
         assert not re.search(r"Traceback|SIGKILL(?! after)", up.output), up.output
 
@@ -117,6 +53,18 @@ def test_every_line_of_a_node_has_its_name_in_front(tmp_path: Path) -> None:
         assert "\x1b[" not in up.output
 
 
+def test_a_node_that_does_not_come_up_is_told_of(tmp_path: Path) -> None:
+    """While a node has not opened its log, as when a broker is away, one is told so now and then; once it has, the cluster is up."""
+    with Up(tmp_path, "--nodes", "1", "--data", tmp_path / "data") as up:
+        block_until(lambda: "n1 is process " in up.output, START_S, "n1 is started")
+        started = int(up.output.rpartition("n1 is process ")[2].split("\n")[0])
+        os.kill(started, signal.SIGSTOP)
+        waits = "n1 is not ready: it has not opened its log and its read model yet\n"
+        block_until(lambda: waits in up.output, START_S, f"one is told\n{up.output}")
+        os.kill(started, signal.SIGCONT)
+        up.wait_ready(1)
+
+
 def test_ctrl_c_drains(tmp_path: Path) -> None:
     """SIGINT, as the terminal sends it, ends the nodes by their own drain."""
     with Up(tmp_path, "--nodes", "1", "--data", tmp_path / "data") as up:
@@ -124,19 +72,19 @@ def test_ctrl_c_drains(tmp_path: Path) -> None:
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(STOP_S) == 0
         assert re.search(r"^n1 \| .*draining", up.output, re.MULTILINE)
-        assert up.node_pids() == {}
+        assert up.pids() == {}
 
 
 def test_a_second_ctrl_c_ends_nodes_that_do_not_answer(tmp_path: Path) -> None:
     """A node that hangs is waited for only until one asks again."""
     with Up(tmp_path, "--nodes", "1", "--data", tmp_path / "data", drain_seconds="60") as up:
         up.wait_ready(1)
-        os.kill(up.node_pids()["n1"], signal.SIGSTOP)
+        os.kill(up.pids()["n1"], signal.SIGSTOP)
         up.process.send_signal(signal.SIGINT)
         block_until(lambda: "stopping" in up.output, STOP_S, "it stops")
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(STOP_S) == 0
-        assert up.node_pids() == {}
+        assert up.pids() == {}
 
 
 def test_a_cluster_that_nobody_watches_any_more_is_drained(tmp_path: Path) -> None:
@@ -145,21 +93,21 @@ def test_a_cluster_that_nobody_watches_any_more_is_drained(tmp_path: Path) -> No
         assert up.process.stdout is not None
         while b"Ctrl-C stops it" not in up.process.stdout.readline():
             assert up.process.poll() is None
-        pids = up.node_pids()
+        pids = up.pids()
         up.process.stdout.close()
         os.kill(pids["n2"], signal.SIGKILL)  # of which it has something to say
         assert up.process.wait(STOP_S) == 0
-        assert up.node_pids() == {}
+        assert up.pids() == {}
 
 
 def test_nodes_end_with_a_killed_supervisor(tmp_path: Path) -> None:
     """`kill -9` of the supervisor leaves no node behind."""
     with Up(tmp_path, "--nodes", "2", "--data", tmp_path / "data") as up:
         up.wait_ready(2)
-        assert len(up.node_pids()) == 2
+        assert len(up.pids()) == 2
         up.process.kill()
         up.process.wait(STOP_S)
-        block_until(lambda: up.node_pids() == {}, STOP_S, f"the nodes end: {up.node_pids()}")
+        block_until(lambda: up.pids() == {}, STOP_S, f"the nodes end: {up.pids()}")
 
 
 def test_a_port_in_use_is_named_and_nothing_is_started(tmp_path: Path) -> None:
@@ -206,6 +154,7 @@ def test_a_cluster_that_nodes_refuse_ends_with_their_reason(tmp_path: Path) -> N
         (["--nodes", "0"], "--nodes: takes a whole number from 1 to 16, got '0'"),
         (["--log", "memory:"], "--log: takes a log that 3 nodes can share (or --nodes 1), got 'memory:'"),
         (["--port", "65534"], "--port: takes a port with 2 more behind it up to 65535, got '65534'"),
+        (["--haproxy-port", "8003"], "--haproxy-port: takes a port that is no node's, got '8003'"),
     ],
 )
 def test_a_cluster_that_cannot_be_is_refused(arguments: list[str], problem: str, tmp_path: Path) -> None:

@@ -13,33 +13,42 @@ from tests.support.told import Line
 from tests.support.wait import wait_until
 
 ALL_S = 60.0  # until everybody has everything, on a machine that is busy with other tests
+WAYS = (["polling", "websocket"], ["websocket"])  # the users' transports, in turn
 UNHURRIED = {"commands_per_second": "100000", "commands_burst": "100000"}  # settings: a user may say all he has to say at once
 
 
 class Crowd:
-    """`per_node` users begin on each node; each has one client, of the same name."""
+    """`per_node` users begin on each node, or at each of the URLs that are given instead; each has one client, of the same name."""
 
-    def __init__(self, js: JsClients, cluster: Cluster, room: str, *, per_node: int) -> None:
-        self.js, self._cluster, self.room = js, cluster, room
-        self.users = [f"user-{number}" for number in range(per_node * len(cluster.nodes))]
+    def __init__(
+        self, js: JsClients, cluster: Cluster | Sequence[str], room: str, *, per_node: int, ways: Sequence[list[str]] = WAYS
+    ) -> None:
+        self.js, self.room, self._ways = js, room, ways
+        self._urls = cluster.urls if isinstance(cluster, Cluster) else list(cluster)
+        self.users = [f"user-{number}" for number in range(per_node * len(self._urls))]
         self.sent = 0
 
     def on(self, node: NodeProcess) -> list[str]:
         """The users that began on a node."""
-        place = self._cluster.nodes.index(node)
-        return [user for number, user in enumerate(self.users) if number % len(self._cluster.nodes) == place]
+        place = self._urls.index(node.url)
+        return [user for number, user in enumerate(self.users) if number % len(self._urls) == place]
 
     async def gather(self) -> None:
-        """Connect everybody, half by WebSocket and half by polling and upgrade, and let them into the room."""
-        urls = self._cluster.urls
+        """Connect everybody, each in his way, and let them into the room."""
+        urls = self._urls
         for number, user in enumerate(self.users):
             near_first = urls[number % len(urls) :] + urls[: number % len(urls)]
-            transports = ["websocket"] if number % 2 else ["polling", "websocket"]
+            transports = self._ways[number % len(self._ways)]
             await self.js.open(user, near_first, lambda user=user: token(user), transports=transports)  # type: ignore[misc]
         host, *guests = self.users
         ok(await self.js.ask(host, "room:create", {"room": self.room}))
         for answer in await asyncio.gather(*(self.js.ask(user, "room:join", {"room": self.room}) for user in guests)):
             ok(answer)
+
+    async def upgraded(self) -> None:
+        """Wait until who began by polling has his WebSocket: who polls may not be told why he loses it, as his POST is refused first."""
+        wanted = [user for number, user in enumerate(self.users) if len(self._ways[number % len(self._ways)]) > 1]
+        await wait_until(lambda: all(self.js.of(user, "upgrade") for user in wanted), ALL_S, "all have their WebSockets")
 
     def say(self, each: int) -> None:
         """Let everybody send `each` messages at once."""

@@ -1,45 +1,29 @@
-"""A real HAProxy in front of a cluster, configured as docs/operations.md says."""
+"""A real HAProxy in front of a cluster, with the configuration that docs/operations.md shows."""
 
-import os
-import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.support.nodes import ROOT, Cluster
+from node.cli.haproxy import configuration, program
+from tests.support.nodes import Cluster
 from tests.support.wait import block_until
 
-_PAGE = ROOT / "docs" / "operations.md"
 _START_S = 10.0
-
-
-def configuration(cluster: Cluster, port: int) -> str:
-    """The page's example for these nodes: on a loopback port, without TLS."""
-    found = re.search(r"(?m)^HAProxy.*\n\n```\n((?:.*\n)*?)```$", _PAGE.read_text())
-    assert found is not None, "docs/operations.md shows no configuration of HAProxy"
-    text, binds = re.subn(r"(?m)^( +bind ).*$", rf"\g<1>127.0.0.1:{port}", found[1])
-    assert binds == 1
-    for node in cluster:
-        text, servers = re.subn(rf"(?m)^( +server {node.id} ).*$", rf"\g<1>{node.url.removeprefix('http://')}", text)
-        assert servers == 1
-    return text
 
 
 @contextmanager
 def haproxy(cluster: Cluster) -> Iterator[str]:
     """The URL of a proxy in front of the running nodes; it ends with the block."""
-    program = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
-    assert program is not None, "these tests need HAProxy"
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     file = cluster.folder / "haproxy.cfg"
-    file.write_text(configuration(cluster, port))
+    nodes = {node.id: node.url.removeprefix("http://") for node in cluster}
+    file.write_text(configuration(bind=f"127.0.0.1:{port}", nodes=nodes))
     with (cluster.folder / "haproxy.log").open("wb") as log:
-        process = subprocess.Popen([program, "-db", "-f", str(file)], stdout=log, stderr=log)
+        process = subprocess.Popen([program(), "-db", "-f", str(file)], stdout=log, stderr=log)
     try:
         block_until(lambda: _listens(process, port, cluster.folder), _START_S, "HAProxy listens")
         yield f"http://127.0.0.1:{port}"

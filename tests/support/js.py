@@ -42,6 +42,17 @@ class JsClients(Told):
         """Send `count` messages at once, with the ids `prefix-0`, …; each is repeated until it is acked."""
         self._command("send", client=client, room=room, prefix=prefix, count=count)
 
+    def talk(self, client: str, room: str, prefix: str, *, every_ms: float, most: int) -> None:
+        """From now on send a message every so often, while fewer than `most` are unacked; each is repeated until it is acked."""
+        self._command("talk", client=client, room=room, prefix=prefix, every=every_ms, most=most)
+
+    async def hush(self, client: str) -> int:
+        """Say nothing new; returns how many messages it has talked."""
+        self._command("hush", client=client)
+        await wait_until(lambda: self.of(client, "hushed"), PATIENCE_S, f"{client} is hushed")
+        spoken: int = self.of(client, "hushed")[-1]["spoken"]
+        return spoken
+
     async def ask(self, client: str, event: str, payload: Any) -> Line:
         """Emit an event and return its ack."""
         self._asked += 1

@@ -1,4 +1,4 @@
-"""Another process with the embedded log open, that does what it is told: one JSON object a line in, one out."""
+"""Another process with a log open, that does what it is told: one JSON object a line in, one out."""
 
 import asyncio
 import fcntl
@@ -10,12 +10,13 @@ import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from broker.log import START, LogUnavailable
-from broker.sqlite import SqliteBroker, open_sqlite
+from broker.log import START, Broker, LogUnavailable
+from broker.rabbitmq import open_rabbitmq
+from broker.sqlite import open_sqlite
 from tests.support.wait import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -73,14 +74,16 @@ class LogProcess:
 
 
 @asynccontextmanager
-async def log_process(path: Path, *, before: Sequence[str] = (), how: Message | None = None) -> AsyncIterator[LogProcess]:
-    """A child that opens the log at `path`; `before` is a command that ends by running its arguments. It is killed at the end.
-    `how` is: `name`, `partitions`, `create` as for `open_sqlite`; `uid`, to become that user; `wait`, to open only when told
-    anything; `openings`, to open it, append one record and close it so many times before; or `hold` with `lock` and `begin`, to
-    hold what a torn process may hold instead of opening the log.
+async def log_process(where: Path | str, *, before: Sequence[str] = (), how: Message | None = None) -> AsyncIterator[LogProcess]:
+    """A child that opens the log at `where`, a file or the URL of a broker. It is killed at the end.
+
+    `before` is a command that ends by running its arguments. `how` is: `name`, `partitions`, `create` as for `open_sqlite` and
+    `open_rabbitmq`; `uid`, to become that user; `wait`, to open only when told anything; `openings`, to open it, append one record and
+    close it so many times before; or, of a file, `hold` with `lock` and `begin`, to hold what a torn process may hold instead of
+    opening the log.
     Its first line is `{"epoch", "partitions"}` or `{"error", "message"}`.
     """
-    arguments = json.dumps({"path": str(path)} | (how or {}))
+    arguments = json.dumps({"where": str(where)} | (how or {}))
     command = [*before, sys.executable, "-m", "tests.support.log_process", arguments]
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=ROOT, limit=_LONGEST_LINE)
@@ -92,9 +95,9 @@ async def log_process(path: Path, *, before: Sequence[str] = (), how: Message | 
 
 
 @asynccontextmanager
-async def opened(path: Path, *, before: Sequence[str] = (), how: Message | None = None) -> AsyncIterator[LogProcess]:
+async def opened(where: Path | str, *, before: Sequence[str] = (), how: Message | None = None) -> AsyncIterator[LogProcess]:
     """A child that has opened the log."""
-    async with log_process(path, before=before, how=how) as child:
+    async with log_process(where, before=before, how=how) as child:
         first = await child.hear()
         assert "epoch" in first, first
         yield child
@@ -110,8 +113,8 @@ def _say(message: Message) -> None:
 class Commands:
     """What the child can be asked."""
 
-    def __init__(self, broker: SqliteBroker, path: Path) -> None:
-        self._log, self._signals, self._path = broker.log, broker.signals, path
+    def __init__(self, broker: Broker, where: str) -> None:
+        self._log, self._signals, self._path = broker.log, broker.signals, Path(where)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def append(self, partition: int, texts: list[str]) -> Message:
@@ -191,7 +194,7 @@ class Commands:
 
 
 async def _serve(how: Message) -> None:
-    path = Path(how.pop("path"))
+    where = how.pop("where")
     if how.pop("wait", False):
         _say({"ready": True})
         sys.stdin.readline()
@@ -202,13 +205,17 @@ async def _serve(how: Message) -> None:
         openings = how.pop("openings", 0)
         options: Message = {"partitions": 3, "name": "child"} | how
         for _ in range(openings):
-            async with open_sqlite(path, **options) as broker:
+            async with _open(where, options) as broker:
                 await broker.log.append(0, b"opened")
-        async with open_sqlite(path, **options) as broker:
+        async with _open(where, options) as broker:
             _say({"epoch": broker.log.epoch, "partitions": broker.log.partitions})
-            await _obey(Commands(broker, path))
+            await _obey(Commands(broker, where))
     except (LogUnavailable, ValueError) as error:
         _say({"error": type(error).__name__, "message": str(error)})
+
+
+def _open(where: str, options: Message) -> AbstractAsyncContextManager[Broker]:
+    return open_rabbitmq([where], **options) if "://" in where else open_sqlite(Path(where), **options)
 
 
 async def _obey(commands: Commands) -> None:
@@ -234,6 +241,6 @@ def _hold(path: Path, *, lock: bool, begin: str | None) -> None:
 if __name__ == "__main__":
     asked = json.loads(sys.argv[1])
     if asked.pop("hold", False):
-        _hold(Path(asked.pop("path")), **asked)
+        _hold(Path(asked.pop("where")), **asked)
     else:
         asyncio.run(_serve(asked))

@@ -23,11 +23,14 @@ STOP_S = 15.0
 
 
 class NodeProcess:
-    """One `tidegate node` process on a log that other nodes may share. It keeps its port when it is started again."""
+    """One `tidegate node` process on a log that other nodes may share. It keeps its port when it is started again.
 
-    def __init__(self, id: str, folder: Path, settings: Mapping[str, str]) -> None:
+    `module` is what `python -m` runs.
+    """
+
+    def __init__(self, id: str, folder: Path, settings: Mapping[str, str], module: str = "node") -> None:
         self.id, self.folder = id, folder
-        self._settings = settings
+        self._settings, self._module = settings, module
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._expected_end = False
@@ -69,13 +72,17 @@ class NodeProcess:
         assert not self.running
         self._starts += 1
         self._expected_end = False
-        command = [sys.executable, "-m", "node", "node"]
+        command = [sys.executable, "-m", self._module, "node"]
         with self._file("out").open("wb") as out, self._file("err").open("wb") as err:
             self._process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out, stderr=err)
 
+    def wait_listening(self) -> None:
+        """Block until it has announced its URL."""
+        block_until(self._announced, START_S, f"{self.id} announces itself\n{self.stderr()}")
+
     def wait_ready(self) -> None:
         """Block until it has announced its URL and `/readyz` says 200."""
-        block_until(self._announced, START_S, f"{self.id} announces itself\n{self.stderr()}")
+        self.wait_listening()
         block_until(self._is_ready, START_S, f"{self.id} is ready\n{self.stderr()}")
 
     def kill(self) -> None:
@@ -98,6 +105,16 @@ class NodeProcess:
         self.expect_end()
         self._process.send_signal(number)
 
+    def pause(self) -> None:
+        """SIGSTOP: its sockets stay open and it does nothing, until `resume`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def wait_ended(self) -> int:
         """Block until the process has ended; returns its exit code."""
         assert self._process is not None
@@ -113,6 +130,22 @@ class NodeProcess:
     def stderr(self) -> str:
         """What all its processes have logged."""
         return self._written("err")
+
+    def not_ready(self) -> dict[str, str] | None:
+        """What `/readyz` says to be wrong: nothing where all is well, None where it does not answer."""
+        try:
+            answer = httpx.get(f"{self.url}/readyz", timeout=2)
+        except httpx.TransportError:
+            return None
+        reasons: dict[str, str] = answer.json().get("not_ready", {})
+        return reasons
+
+    def tidegate(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run another command with the settings of this node."""
+        command = [sys.executable, "-m", "node", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=START_S, check=False
+        )
 
     def faults(self) -> list[str]:
         """What no node may do: end by itself, log an exception that nobody handled, or write anything secret anywhere."""
@@ -158,14 +191,23 @@ class NodeProcess:
 
 
 class Cluster:
-    """Nodes `n1`, `n2`, … on one log in a folder; settings are those of `node.config`, without their prefix.
+    """Nodes `n1`, `n2`, … on one log in a folder; settings are those of `node.config`, without their prefix, `own` those of one node.
 
     As a context manager it ends its processes, and then fails if one ended by itself or logged an exception.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None, *, count: int = 3) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        count: int = 3,
+        own: Mapping[str, Mapping[str, str]] | None = None,
+        module: str = "node",
+    ) -> None:
         self.folder = folder
-        self.nodes = [NodeProcess(f"n{number}", folder, settings or {}) for number in range(1, count + 1)]
+        ids = [f"n{number}" for number in range(1, count + 1)]
+        self.nodes = [NodeProcess(name, folder, dict(settings or {}) | dict((own or {}).get(name, {})), module) for name in ids]
 
     def __iter__(self) -> Iterator[NodeProcess]:
         return iter(self.nodes)

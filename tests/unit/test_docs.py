@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from node.auth.denied import DenialCode
+from node.cli.haproxy import configuration
 from node.config import SETTINGS
 from node.core.commands import NAMES
 from node.core.errors import Code
@@ -187,6 +188,14 @@ def test_reasons() -> None:
     """Every reason for which a node is not ready, and no other."""
     stored = (node for node in nodes("node/status.py") if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store))
     assert named(OPERATIONS, "reason") == texts(node.slice for node in stored)
+
+
+def test_the_proxy() -> None:
+    """The configuration of HAProxy is the one that `tidegate up` and the tests run, with TLS."""
+    nodes = {f"n{number}": f"127.0.0.1:800{number}" for number in (1, 2, 3)}
+    shown = re.search(r"(?m)^HAProxy .*\n\n```\n((?:.*\n)*?)```$", OPERATIONS.read_text())
+    assert shown is not None
+    assert shown[1] == configuration(bind=":443 ssl crt /etc/haproxy/chat.pem", nodes=nodes)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

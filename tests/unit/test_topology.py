@@ -1,8 +1,22 @@
-"""Which partition a room is in: fixed for ever, since the log outlives the code."""
+"""Which partition a room is in, and what RabbitMQ gets to see: fixed for ever, since the log outlives the code."""
 
 import pytest
 
-from broker.topology import control_partition, partition_for
+from broker.topology import (
+    BUCKETS,
+    GENESIS,
+    SIGNALS,
+    TO_ALL,
+    bucket_of,
+    control_partition,
+    emit_arguments,
+    emits_of,
+    log_arguments,
+    partition_for,
+    stream_of,
+    to_bucket,
+    to_node,
+)
 
 COUNTS = (1, 3, 8, 16, 256)
 #: Written down once. A change here would look for the past of a room where it is not.
@@ -41,3 +55,41 @@ def test_no_room_is_in_the_control_partition(count: int) -> None:
     """The life of sessions has the partition behind the rooms' last one."""
     assert control_partition(count) == count
     assert all(partition_for(f"room-{number}", count) < control_partition(count) for number in range(1000))
+
+
+def test_names_on_a_broker_are_what_they_always_were() -> None:
+    """Who comes with a later version finds the streams and the exchange of the first."""
+    assert [stream_of(0), stream_of(8), stream_of(256)] == ["tidegate.log.0", "tidegate.log.8", "tidegate.log.256"]
+    assert (GENESIS, SIGNALS, TO_ALL) == ("tidegate.log.genesis", "tidegate.signal", "all")
+    assert (emits_of("socketio"), to_node("n1"), to_bucket(7)) == ("tidegate.emit.socketio", "node.n1", "bucket.7")
+
+
+def test_a_stream_is_declared_with_what_it_always_was() -> None:
+    """A broker refuses a stream that is there with other arguments; nothing is thrown away unless a policy says so."""
+    assert log_arguments() == {
+        "x-queue-type": "stream",
+        "x-initial-cluster-size": 3,
+        "x-queue-leader-locator": "balanced",
+        "x-stream-max-segment-size-bytes": 50_000_000,
+    }
+
+
+def test_what_managers_say_is_kept_for_a_while() -> None:
+    """By age and by size, in segments of which several fit, so that dropping one leaves most of it; not smaller than 1 MB."""
+    assert emit_arguments("1h", 100_000_000) == log_arguments() | {
+        "x-max-age": "1h",
+        "x-max-length-bytes": 100_000_000,
+        "x-stream-max-segment-size-bytes": 25_000_000,
+    }
+    assert emit_arguments("5m", 2_000_000)["x-stream-max-segment-size-bytes"] == 1_000_000
+    assert emit_arguments("5m", 10**12)["x-stream-max-segment-size-bytes"] == 50_000_000
+
+
+def test_rooms_are_spread_over_all_buckets() -> None:
+    """Each of the 256 buckets gets about its share, and a room stays in its own."""
+    sizes = [0] * BUCKETS
+    for number in range(400 * BUCKETS):
+        sizes[bucket_of(f"room-{number}")] += 1
+    assert BUCKETS == 256
+    assert min(sizes) > 200 and max(sizes) < 800
+    assert [bucket_of(room) for room in GOLDEN] == [buckets for *_, buckets in GOLDEN.values()]

@@ -24,6 +24,7 @@ class Client {
     this.url = 0;
     this.cursors = {};
     this.paging = new Map(); // room -> live events held back until its pages are there
+    this.said = new Map(); // id -> when it was said, of what `talk` says
     this.unsent = []; // sends without an ack: [{room, id, text}]
     this.session = null;
     this.welcomed = false;
@@ -112,13 +113,35 @@ class Client {
     }
   }
 
+  // A message every so many ms, as long as no more than `most` wait for their ack: who is not heard does not go on talking.
+  talk(room, prefix, every, most) {
+    this.spoken = 0;
+    this.talking = setInterval(() => {
+      if (this.unsent.length >= most) return;
+      const send = { room, id: `${prefix}-${this.spoken}`, text: `${prefix} says ${this.spoken}` };
+      this.said.set(send.id, Date.now());
+      this.spoken += 1;
+      this.unsent.push(send);
+      if (this.welcomed) this.emitSend(send);
+    }, every);
+  }
+
+  hush() {
+    clearInterval(this.talking);
+    tell("hushed", this.name, { spoken: this.spoken });
+  }
+
   emitSend(send) {
     const session = this.session;
+    const began = Date.now();
     this.socket.emit("message:send", send, (answer) => {
+      if (!answer.ok) tell("delayed", this.name, { code: answer.error.code, after_ms: Date.now() - began });
       if (!this.unsent.includes(send)) return;
       if (answer.ok) {
         this.unsent.splice(this.unsent.indexOf(send), 1);
-        tell("acked", this.name, { room: send.room, id: send.id, seq: answer.seq, duplicate: answer.duplicate ?? false });
+        const more = this.said.has(send.id) ? { after_ms: Date.now() - this.said.get(send.id) } : {};
+        this.said.delete(send.id);
+        tell("acked", this.name, { room: send.room, id: send.id, seq: answer.seq, duplicate: answer.duplicate ?? false, ...more });
       } else if (answer.error.code === "rate_limited" || answer.error.code === "unavailable") {
         setTimeout(() => this.session === session && this.welcomed && this.emitSend(send), answer.error.retry_after ?? 200);
       } else {
@@ -139,6 +162,8 @@ class Client {
 const commands = {
   open: (command) => clients.set(command.client, new Client(command)),
   send: ({ client, room, prefix, count }) => clients.get(client).send(room, prefix, count),
+  talk: ({ client, room, prefix, every, most }) => clients.get(client).talk(room, prefix, every, most),
+  hush: ({ client }) => clients.get(client).hush(),
   ask: ({ client, ref, event, payload }) => clients.get(client).ask(ref, event, payload),
   close: ({ client }) => clients.get(client).socket.disconnect(),
   token: ({ ask, token }) => {

@@ -1,0 +1,126 @@
+"""A connection that answers and delivers nothing: noticed, told, counted, and mended by another connection."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from broker.rabbitmq import RabbitBroker, open_rabbitmq
+from broker.rabbitmq_hearing import DEAF_S
+from broker.rabbitmq_signals import CANARY_EVERY_S
+from broker.rabbitmq_signals import DEAF_S as SILENT_S
+from tests.support.amqp_proxy import AmqpProxy
+from tests.support.rabbit import Rabbit
+from tests.support.rabbit_log import Counting, reading
+from tests.support.wait import wait_until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.rabbitmq]
+BUSY_S = 2.0  # what a machine with everything else on it may add
+
+
+class Node:
+    """One process's broker behind a proxy of its own, and what is counted there."""
+
+    def __init__(self, broker: RabbitBroker, proxy: AmqpProxy, counting: Counting) -> None:
+        self.broker, self.log, self.proxy, self.counting = broker, broker.log, proxy, counting
+
+
+@asynccontextmanager
+async def node(rabbit: Rabbit, vhost: str, name: str) -> AsyncIterator[Node]:
+    counting = Counting()
+    async with AmqpProxy(rabbit.port).listening() as proxy:
+        url = rabbit.url_for(vhost).replace(f":{rabbit.port}", f":{proxy.port}")
+        async with open_rabbitmq([url], partitions=2, name=name, observe=counting) as broker:
+            yield Node(broker, proxy, counting)
+
+
+@pytest.fixture
+def vhost(rabbit: Rabbit) -> str:
+    return rabbit.fresh_vhost()
+
+
+async def test_a_node_that_hears_everything_is_not_deaf(rabbit: Rabbit, vhost: str) -> None:
+    """Two nodes that say and read things, and then nothing, lose no connection and hear a canary a second."""
+    async with AsyncExitStack() as stack:
+        one, other = [await stack.enter_async_context(node(rabbit, vhost, name)) for name in ("one", "other")]
+        readings = [await stack.enter_async_context(reading(who.log)) for who in (one, other)]
+        for number in range(30):
+            await (one, other)[number % 2].log.append(0, b"%d" % number)
+        for notes in readings:
+            await notes.got(*map(str, range(30)))
+        heard = len(one.counting.canaries)
+        await wait_until(lambda: len(one.counting.canaries) >= heard + 5, 5 * CANARY_EVERY_S + BUSY_S, "five canaries")
+        for who in (one, other):
+            assert who.broker.deaf is None
+            assert who.counting.lost_for == []
+            assert all(0 <= seconds < 1 for seconds in who.counting.canaries)
+
+
+async def test_a_node_misses_its_own_message(rabbit: Rabbit, vhost: str) -> None:
+    """What it appended and does not get makes a node say that it is deaf; the next connection brings everything, once and in order."""
+    async with node(rabbit, vhost, "one") as one, reading(one.log, 1) as notes:
+        await one.log.append(1, b"heard")
+        await notes.got("heard")
+        one.proxy.deafen("follow")
+        await one.log.append(1, b"missed")
+        await wait_until(lambda: one.broker.deaf, DEAF_S + 1 + BUSY_S, "it notices")
+        await notes.got("missed")
+        await wait_until(lambda: one.broker.deaf is None, BUSY_S, "it is not deaf any more")
+        assert notes.texts == ["heard", "missed"]
+        assert one.counting.lost_for == ["nothing comes of partition 1 of the log although there is more"]
+        assert one.log.up
+
+
+async def test_a_node_misses_what_another_has_read(rabbit: Rabbit, vhost: str) -> None:
+    """A node that appends nothing itself hears from the other's canaries that there is more than it gets."""
+    async with (
+        node(rabbit, vhost, "one") as one,
+        node(rabbit, vhost, "other") as other,
+        reading(one.log) as notes,
+        reading(other.log) as others,
+    ):
+        await other.log.append(0, b"heard")
+        await notes.got("heard")
+        one.proxy.deafen("follow")
+        await other.log.append(0, b"missed")
+        await others.got("missed")
+        await wait_until(lambda: one.broker.deaf, CANARY_EVERY_S + DEAF_S + 1 + BUSY_S, "it notices")
+        await notes.got("missed")
+        await wait_until(lambda: one.broker.deaf is None, BUSY_S, "it is not deaf any more")
+        assert notes.texts == ["heard", "missed"]
+        assert len(one.counting.lost_for) == 1 and other.counting.lost_for == []
+
+
+async def test_a_node_misses_its_canary(rabbit: Rabbit, vhost: str) -> None:
+    """A node that does not hear its own signals says so until it does, over another connection; the log goes on meanwhile."""
+    async with node(rabbit, vhost, "one") as one, node(rabbit, vhost, "other") as other, reading(one.log) as notes:
+        got: list[bytes] = []
+        one.broker.signals.subscribe(got.append)
+        one.proxy.deafen("signal")
+        await wait_until(lambda: one.broker.deaf, SILENT_S + CANARY_EVERY_S + BUSY_S, "it notices")
+        await one.log.append(0, b"meanwhile")
+        await notes.got("meanwhile")
+        await wait_until(lambda: one.broker.deaf is None, CANARY_EVERY_S + BUSY_S, "it is not deaf any more")
+        assert one.counting.lost_for == ["no canary came back"]
+
+        def heard() -> bool:
+            other.broker.signals.publish(b"are you there?")
+            return bool(got)
+
+        await wait_until(heard, BUSY_S, "what the other says")
+        assert other.counting.lost_for == []
+
+
+async def test_a_node_that_stays_deaf_says_so_all_the_time(rabbit: Rabbit, vhost: str) -> None:
+    """Where other connections are deaf, too, they are tried again and again, and none of them is taken for a cure."""
+    async with node(rabbit, vhost, "one") as one:
+        one.proxy.deafen("signal", later=True)
+        await wait_until(lambda: one.broker.deaf, SILENT_S + CANARY_EVERY_S + BUSY_S, "it notices")
+
+        def tried_again() -> bool:
+            assert one.broker.deaf is not None
+            return len(one.counting.lost_for) >= 2
+
+        await wait_until(tried_again, 2 * (SILENT_S + CANARY_EVERY_S) + BUSY_S, "another connection")
+        one.proxy.hear("signal")
+        await wait_until(lambda: one.broker.deaf is None, SILENT_S + CANARY_EVERY_S + BUSY_S, "it is not deaf any more")

@@ -1,0 +1,167 @@
+"""Single connections of the log on RabbitMQ that are cut, or hang, while the others go on."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+
+from broker.log import START, LogUnavailable
+from broker.rabbitmq import RabbitBroker, open_rabbitmq
+from broker.rabbitmq_follower import PREFETCH
+from tests.support.amqp_proxy import AmqpProxy
+from tests.support.load import load
+from tests.support.rabbit import Rabbit
+from tests.support.rabbit_log import Counting, reading
+from tests.support.wait import wait_until
+
+pytestmark = [pytest.mark.anyio, pytest.mark.rabbitmq]
+NOTICED_WITHIN_S = 3.0
+BACK_WITHIN_S = 1.0
+BUSY_S = 1.0  # what a machine with everything else on it may add
+PATIENCE_S = 20.0
+
+
+class Opened:
+    """A log that is reached through a proxy."""
+
+    def __init__(self, broker: RabbitBroker, proxy: AmqpProxy, counting: Counting) -> None:
+        self.log, self.proxy, self.counting = broker.log, proxy, counting
+
+    async def back(self, losses: int) -> None:
+        """So many connections were lost, and the log is up again."""
+        await wait_until(lambda: len(self.counting.lost_for) >= losses and self.log.up, PATIENCE_S, "the log is back")
+
+
+@pytest.fixture
+def vhost(rabbit: Rabbit) -> str:
+    return rabbit.fresh_vhost()
+
+
+@asynccontextmanager
+async def through_proxy(rabbit: Rabbit, vhost: str, *, partitions: int = 1) -> AsyncIterator[Opened]:
+    counting = Counting()
+    async with AmqpProxy(rabbit.port).listening() as proxy:
+        url = rabbit.url_for(vhost).replace(f":{rabbit.port}", f":{proxy.port}")
+        async with open_rabbitmq([url], partitions=partitions, name="here", observe=counting) as broker:
+            yield Opened(broker, proxy, counting)
+
+
+async def test_a_connection_cut_in_the_middle_of_a_batch_loses_nothing(rabbit: Rabbit, vhost: str) -> None:
+    """Twenty times the appending connection is cut after some more bytes: everything acked is there, in order; nothing is refused."""
+    sizes = random.Random(7)
+    async with through_proxy(rabbit, vhost, partitions=2) as here, reading(here.log, 0) as zero, reading(here.log, 1) as one:
+        async with load(here.log, workers=50) as working:
+            for cut in range(1, 21):
+                for passage in here.proxy.named("append"):
+                    passage.cut_after(sizes.randrange(1, 8_000))
+                await here.back(cut)
+                await working.more(100)
+            assert working.refused == []
+        for partition, notes in enumerate((zero, one)):
+            await notes.got(*working.acked[partition])
+            working.check(partition, notes.texts)
+        repeated = len(zero.texts + one.texts) - len(set(zero.texts + one.texts))
+        assert repeated < 20 * 2 * 50  # what was in flight at a cut, at most
+        assert len(here.counting.lost_for) == 20
+
+
+async def test_the_following_connection_goes_while_the_appending_stays(rabbit: Rabbit, vhost: str) -> None:
+    """Twenty times it is cut under load: no append notices, and who follows gets each record once, without a gap."""
+    async with through_proxy(rabbit, vhost) as here, reading(here.log) as notes:
+        async with load(here.log, workers=20) as working:
+            for cut in range(1, 21):
+                here.proxy.cut("follow")
+                await here.back(cut)
+                await working.more(50)
+            assert working.refused == []
+            assert working.slowest_s < 1.0 + BUSY_S
+        await notes.got(*working.acked[0])
+        working.check(0, notes.texts)
+        assert len(notes.texts) == len(set(notes.texts))
+
+
+async def test_the_appending_connection_goes_while_the_following_stays(rabbit: Rabbit, vhost: str) -> None:
+    """Who follows goes on getting what others append, and is not connected anew."""
+    async with (
+        open_rabbitmq([rabbit.url_for(vhost)], partitions=1, name="other") as other,
+        through_proxy(rabbit, vhost) as here,
+        reading(here.log) as notes,
+    ):
+        here.proxy.cut("append")
+        await other.log.append(0, b"one")
+        await notes.got("one")
+        await here.back(1)
+        await here.log.append(0, b"two")
+        await notes.got("one", "two")
+        assert len(here.counting.lost_for) == 1
+
+
+async def test_an_appending_connection_that_hangs_refuses_in_time(rabbit: Rabbit, vhost: str) -> None:
+    """Nothing comes back over it and nothing closes it: appends are refused within 3 s at most, another connection takes them."""
+    async with through_proxy(rabbit, vhost) as here, reading(here.log) as notes:
+        await here.log.append(0, b"before")
+        for passage in here.proxy.named("append"):
+            passage.hold()
+        hung = asyncio.ensure_future(here.log.append(0, b"hung"))
+        await wait_until(lambda: not here.log.up, NOTICED_WITHIN_S + BUSY_S, "it is noticed")
+        await here.back(1)
+        outcome = (await asyncio.gather(hung, return_exceptions=True))[0]
+        assert outcome is None or isinstance(outcome, LogUnavailable)
+        await here.log.append(0, b"after")
+        await notes.got("before", "after")
+        assert len(here.counting.lost_for) == 1
+
+
+async def test_a_following_connection_that_hangs_is_replaced(rabbit: Rabbit, vhost: str) -> None:
+    """Nobody is told anything over it: it is noticed within 3 s, and what came meanwhile is read over another one."""
+    async with through_proxy(rabbit, vhost) as here, reading(here.log) as notes:
+        await here.log.append(0, b"before")
+        await notes.got("before")
+        for passage in here.proxy.named("follow"):
+            passage.hold()
+        await here.log.append(0, b"meanwhile")
+        await wait_until(lambda: not here.log.up, NOTICED_WITHIN_S + BUSY_S, "it is noticed")
+        await notes.got("meanwhile", within_s=BACK_WITHIN_S + BUSY_S)
+        await here.back(1)
+        assert notes.texts == ["before", "meanwhile"]
+        assert len(here.counting.lost_for) == 1
+
+
+async def test_a_node_out_of_reach_is_level_as_soon_as_it_is_not(rabbit: Rabbit, vhost: str) -> None:
+    """While the broker refuses it, a node that did not append hears nothing; within a second from the cure it has everything."""
+    async with (
+        open_rabbitmq([rabbit.url_for(vhost)], partitions=1, name="other") as other,
+        through_proxy(rabbit, vhost) as here,
+        reading(here.log) as notes,
+    ):
+        await other.log.append(0, b"before")
+        await notes.got("before")
+        here.proxy.refuses = True
+        here.proxy.cut()
+        await wait_until(lambda: not here.log.up, NOTICED_WITHIN_S, "it is noticed")
+        texts = [f"meanwhile:{number}" for number in range(500)]
+        for text in texts:
+            await other.log.append(0, text.encode())
+        with pytest.raises(LogUnavailable):
+            await here.log.append(0, b"refused")
+        assert notes.texts == ["before"]
+        here.proxy.refuses = False
+        await wait_until(lambda: here.log.up, BACK_WITHIN_S + BUSY_S, "it is back")
+        await notes.got(*texts, within_s=BACK_WITHIN_S + BUSY_S)
+        assert notes.texts == ["before", *texts]
+
+
+async def test_who_reads_slowly_gets_everything(rabbit: Rabbit, vhost: str) -> None:
+    """More messages than are sent ahead wait at the broker until those before them are taken, and none is lost or comes twice."""
+    async with through_proxy(rabbit, vhost) as here, aclosing(here.log.follow(0, START)) as batches:
+        texts = [f"{number}" for number in range(3 * PREFETCH)]
+        for text in texts:
+            await here.log.append(0, text.encode())
+        read: list[str] = []
+        async with asyncio.timeout(PATIENCE_S):
+            while len(read) < len(texts):
+                read += [record.data.decode() for record in await anext(batches)]
+        assert read == texts
+        assert here.counting.lost_for == []
