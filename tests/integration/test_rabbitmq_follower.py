@@ -17,7 +17,7 @@ LIMIT_S = 30.0
 
 
 async def test_a_stream_of_several_segments(rabbit_url: str) -> None:
-    """RabbitMQ leaves out an offset at the beginning of each segment: nothing is missing there, and the reader does not take it for that."""
+    """RabbitMQ leaves out an offset where a segment begins: nothing is missing there, and the reader knows it."""
     link = Link([rabbit_url], "test")
     running = asyncio.create_task(link.run())
     async with asyncio.timeout(LIMIT_S):
