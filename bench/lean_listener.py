@@ -24,8 +24,7 @@ class LeanListener(asyncio.Protocol):
         self._next_id = 0
         self._connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answers: dict[int, asyncio.Future[list[Any]]] = {}
-        self.ticks: list[int] = []  # the numbers in them, where `keeps` says so
-        self.keeps = False
+        self.numbers: list[int] | None = None  # those in them, where they are wanted
         self.count = 0
         self.last_at = 0.0
         self.lost = False
@@ -86,8 +85,8 @@ class LeanListener(asyncio.Protocol):
         if buffer.startswith(b'42["tick"', start, end):
             self.count += 1
             self.last_at = time.monotonic()
-            if self.keeps:
-                self.ticks.append(json.loads(buffer[start + 2 : end])[1]["number"])
+            if self.numbers is not None:
+                self.numbers.append(json.loads(buffer[start + 2 : end])[1]["number"])
             return
         packet = bytes(buffer[start:end])
         if packet == b"2":
