@@ -79,21 +79,21 @@ def faults_as_lost() -> Iterator[None]:
 async def within(limit_s: float, work: Awaitable[_T], abort: Callable[[], None]) -> _T:
     """The result of `work`; where it takes too long the connection is cut and `LinkLost` raised.
 
-    aiormq waits for the writer when one of its calls is cancelled, and the writer of a frozen broker may wait for ever: so
-    nothing is cancelled before the connection is cut.
+    A call of aiormq does not bear to be cancelled: it may wait for the writer, which for a frozen broker is for ever, and its channel's
+    number may be taken again too early, which ends the connection. So it goes on by itself where we are cancelled, and ends with
+    the connection at the latest; only after that was cut it is cancelled.
     """
     task = asyncio.ensure_future(work)
     task.add_done_callback(_looked_at)  # it may fail when nobody waits for it any more
-    try:
-        await asyncio.wait({task}, timeout=limit_s)
-        if not task.done():
-            abort()
-            await asyncio.wait({task}, timeout=CLOSE_LIMIT_S)
-            raise LinkLost(f"no answer within {limit_s:g} s")
+    await asyncio.wait({task}, timeout=limit_s)
+    if task.done():
         return task.result()
+    abort()
+    try:
+        await asyncio.wait({task}, timeout=CLOSE_LIMIT_S)
     finally:
-        if not task.done():
-            task.cancel()
+        task.cancel()
+    raise LinkLost(f"no answer within {limit_s:g} s")
 
 
 def _looked_at(task: "asyncio.Future[Any]") -> None:

@@ -8,7 +8,6 @@ or that has no head of this log, was lost, and nobody makes it anew in silence.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Coroutine, Iterable
 
 import msgspec
 
@@ -17,6 +16,7 @@ from broker.log import LogDiverged, LogMissing, LogUnavailable
 from broker.rabbitmq_appender import CONFIRM_LIMIT_S
 from broker.rabbitmq_channel import Delivery, LinkLost, NoSuchQueue
 from broker.rabbitmq_link import Link
+from broker.together import together
 from broker.topology import GENESIS, log_arguments, stream_of
 
 SILENCE_S = 0.3  # what stands in a stream comes within milliseconds
@@ -86,20 +86,10 @@ async def _found(link: Link, to_make: int | None, wanted: int | None) -> Genesis
 
 async def _propose(link: Link, partitions: int) -> list[_Said]:
     """Make the streams and propose a log; what then stands in the stream begins with the one that was first."""
-    await _together(_make_stream(link, stream) for stream in (GENESIS, *map(stream_of, range(partitions))))
+    await together(_make_stream(link, stream) for stream in (GENESIS, *map(stream_of, range(partitions))))
     proposal = Genesis(secrets.token_hex(8), partitions)
     await _say(link, proposal)
     return await _read(link, until=proposal)
-
-
-async def _together(work: Iterable[Coroutine[None, None, object]]) -> None:
-    """All at once; of several failures the first is raised."""
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            for one in work:
-                tasks.create_task(one)
-    except BaseExceptionGroup as group:
-        raise group.exceptions[0] from None
 
 
 async def _say(link: Link, what: _Said) -> None:
@@ -142,7 +132,7 @@ async def _make_stream(link: Link, stream: str) -> None:
 
 
 async def _make_whole(link: Link, genesis: Genesis) -> None:
-    await _together(_give_head_or_diverge(link, stream_of(p), Head(genesis.epoch)) for p in range(genesis.partitions))
+    await together(_give_head_or_diverge(link, stream_of(p), Head(genesis.epoch)) for p in range(genesis.partitions))
     await _say(link, Whole(genesis.epoch))
 
 

@@ -106,9 +106,10 @@ class Link:
 
     async def _connect(self, url: URL) -> "_Connection | None":
         connection = _Connection(url)
+        connecting = asyncio.ensure_future(connection.connect())
         try:
             with faults_as_lost():
-                await within(CONNECT_LIMIT_S, connection.connect(), connection.abort)
+                await within(CONNECT_LIMIT_S, connecting, connection.abort)
         except LinkLost as error:
             words, refused = _words(url, error)
             self.why, self.refused = f"{url.host}:{url.port or DEFAULT_PORTS[url.scheme]}: {words}", refused
@@ -116,6 +117,7 @@ class Link:
             return None
         except BaseException:
             connection.abort()
+            connecting.cancel()
             raise
         return connection
 
@@ -170,7 +172,13 @@ class _Connection(aio_pika.Connection):
     async def open_channel(self, *, confirms: bool) -> Channel:
         with faults_as_lost():
             channel = self.channel(publisher_confirms=confirms, on_return_raises=False)
-            await within(WATCH_LIMIT_S, channel.initialize(), self.abort)
+            opening = asyncio.ensure_future(channel.initialize())
+            try:
+                await within(WATCH_LIMIT_S, opening, self.abort)
+            except asyncio.CancelledError:
+                await within(CLOSE_LIMIT_S, opening, self.abort)  # nobody else would give it back
+                await within(CLOSE_LIMIT_S, channel.close(), self.abort)
+                raise
             return Channel(await channel.get_underlay_channel(), channel, self.abort, self.drop)
 
     async def ended_within(self, limit_s: float) -> bool:
@@ -191,9 +199,11 @@ class _Connection(aio_pika.Connection):
 
     async def end(self) -> None:
         """Say goodbye where the other side listens, and cut it in any case. Idempotent."""
-        with contextlib.suppress(LinkLost), faults_as_lost():
-            await within(CLOSE_LIMIT_S, self.close(), self.abort)
-        self.abort()
+        try:
+            with contextlib.suppress(LinkLost), faults_as_lost():
+                await within(CLOSE_LIMIT_S, self.close(), self.abort)
+        finally:
+            self.abort()
 
 
 def _named(url: str, name: str) -> URL:
@@ -209,8 +219,15 @@ def _words(url: URL, error: LinkLost) -> tuple[str, bool]:
     for name in ("cafile", "certfile", "keyfile"):
         if (path := url.query.get(name)) is not None and not os.access(path, os.R_OK):
             return f"{name} {path} cannot be read", True
-    while cause is not None:
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-            return f"TLS: {cause.reason or cause}".replace("_", " ").lower().replace("tls", "TLS", 1), True
-        cause = cause.__cause__
+    behind = cause
+    while behind is not None:
+        if isinstance(behind, ssl.SSLError) and not isinstance(behind, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return f"TLS: {(behind.reason or str(behind)).replace('_', ' ').lower()}", True
+        behind = behind.__cause__
+    if (
+        url.scheme == "amqps"
+        and cause is not None
+        and isinstance(cause.__cause__, ConnectionResetError | asyncio.IncompleteReadError)
+    ):
+        return f"{error} (the broker may want a certificate of ours, or not trust the one it got)", error.refused
     return str(error), error.refused

@@ -12,6 +12,7 @@ import msgspec
 from broker.batch import UNREADABLE
 from broker.rabbitmq_channel import Channel, Inbox, LinkLost
 from broker.rabbitmq_link import Link
+from broker.together import together
 from broker.topology import SIGNALS, TO_ALL
 
 CANARY_EVERY_S = 1.0
@@ -96,10 +97,8 @@ class RabbitSignals:
                     self._bound_at = self._loop.time()
                     self.bound.set()
                     self._say_canary()
-                    async with asyncio.TaskGroup() as tasks:
-                        tasks.create_task(self._send(channel))
-                        tasks.create_task(self._take(inbox))
-            except* LinkLost:
+                    await together([self._send(channel), self._take(inbox)])
+            except LinkLost:
                 self._bound_at = None
                 await asyncio.sleep(PAUSE_S)
 

@@ -25,12 +25,13 @@ class _Asked(msgspec.Struct):
 class CatchingUp:
     """Begins anew with each connection."""
 
-    __slots__ = ("_asked", "_awaited")
+    __slots__ = ("_asked", "_awaited", "_brought")
 
     def __init__(self, awaited: Iterable[str] = ()) -> None:
         """`awaited`: the rooms of which the server owes a replay."""
         self._awaited = set(awaited)
         self._asked: dict[str, _Asked] = {}
+        self._brought: dict[str, int] = {}  # how far the answers so far went, by room
 
     @property
     def level(self) -> bool:
@@ -56,11 +57,14 @@ class CatchingUp:
         return replay.events, None if replay.complete else self.resync(replay.room, replay.to)
 
     def resync(self, room: str, after: int) -> int | None:
-        """Events over `after` have been kept back; None where the room is being asked for already."""
+        """Events over `after` have been kept back; None where the room is being asked for already.
+
+        An answer that was on its way meanwhile may have brought some of them.
+        """
         if room in self._asked:
             return None
-        self._asked[room] = _Asked(after, [])
-        return after
+        self._asked[room] = asked = _Asked(max(after, self._brought.get(room, 0)), [])
+        return asked.after
 
     def answered(self, room: str, answer: Answer) -> Step:
         """An answer to `replay`; a refusal of it ends the asking."""
@@ -69,7 +73,7 @@ class CatchingUp:
             return [], None
         events = list(answer.events)
         if events:
-            asked.after = events[-1].seq
+            asked.after = self._brought[room] = events[-1].seq
         if not answer.complete:
             return events, asked.after
         del self._asked[room]

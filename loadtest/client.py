@@ -9,23 +9,24 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import gevent
 import msgspec
 
 from loadtest import wire
+from loadtest.alarms import NEVER, Alarms
 from loadtest.catching_up import CatchingUp, Step
 from loadtest.checker import posted
 from loadtest.journal import Journal
 from loadtest.link import Gone, Link, Refused, open_link
+from loadtest.observer import Observer, Pulse
 from loadtest.route import Backoff, End, Route, final
 from loadtest.tokens import Mint, TokenUnavailable
 
 OPEN_S = 10.0  # for the transport; and again from there to `welcome`
 ANSWER_S = 10.0  # for an ack
 CLOSE_S = 1.0  # for the server to close, after it said that it will
-NEVER = float("inf")
 _AGAIN = frozenset({"unavailable", "rate_limited", "server_busy", "keys_unavailable"})  # not carried out: safe to ask again
 _WAITED_S = 0.001  # a read that took longer found nothing at first
 _WALL_S = time.time() - time.monotonic()  # so that a moment of one clock can be told by the other, on all machines of a storm
@@ -36,28 +37,6 @@ class Barred(Exception):
     """The cluster will not have this user; the text is the code."""
 
 
-class Observer(Protocol):
-    """Is told of each thing that a person would wait for; times in seconds."""
-
-    def connected(self, took_s: float, *, again: bool) -> None:
-        """Level with the cluster: since the first try, or (`again`) since the last connection was lost; waits are part of it."""
-
-    def renewed(self, took_s: float) -> None:
-        """The token of an open session was replaced, so long after that was asked for."""
-
-    def acked(self, took_s: float) -> None:
-        """A message is in the log, so long after it was due."""
-
-    def delivered(self, took_s: float, *, replayed: bool) -> None:
-        """Somebody's message arrived, so long after it was due; `replayed`: it was missed, and made up for."""
-
-    def expired(self, late_s: float) -> None:
-        """The session was told of its end, so long after `exp`."""
-
-    def refused(self, what: str, code: str) -> None:
-        """`what` (connect, renew, or a command by its name) was refused, or not to be had (`lost`)."""
-
-
 class Outgoing(msgspec.Struct):
     """A message that is not known to be in the log."""
 
@@ -66,28 +45,6 @@ class Outgoing(msgspec.Struct):
     text: str
     due: float  # by the monotonic clock
     sent: bool = False  # over the open connection, and not refused
-
-
-class Pulse(Protocol):
-    """How late this process itself may be."""
-
-    @property
-    def before(self) -> float:
-        """A moment (monotonic) since which the event loop has looked at all sockets at least once: what it finds now came later."""
-
-
-class _Alarms(msgspec.Struct):
-    """When something has to be done on a connection without a packet, by the monotonic clock."""
-
-    close: float = NEVER  # end it: no welcome came, or the server does not close what it said that it will
-    silent: float = NEVER  # end it: nothing came
-    renew: float = NEVER  # ask for the renewal again
-    refill: float = NEVER  # ask for what was missed again
-    resend: float = NEVER  # send what was refused for the moment again
-
-    @property
-    def next(self) -> float:
-        return min(self.close, self.silent, self.renew, self.refill, self.resend)
 
 
 class Client:
@@ -147,7 +104,7 @@ class Client:
         self._retry_at = 0.0
         self._cause: End | None = None  # what the server said before it closes
         self._silence_s = OPEN_S
-        self._alarms, self._catching_up = _Alarms(), CatchingUp()
+        self._alarms, self._catching_up = Alarms(), CatchingUp()
         self._read_at = self._earliest = 0.0  # when the socket was last read; before which nothing of what is read now has come
         self._asking = False
         self._number = 0
@@ -247,7 +204,7 @@ class Client:
             self._ended(End(code="lost"))
         else:
             now = self._read_at = _monotonic()
-            self._alarms = _Alarms(close=now + OPEN_S, silent=now + OPEN_S)
+            self._alarms = Alarms(close=now + OPEN_S, silent=now + OPEN_S)
 
     def _was_read(self, began: float) -> None:
         """Tell how long what has just been read may have waited for this process: since the read before, if it was there at once."""

@@ -14,59 +14,12 @@ from locust.env import Environment
 from locust.rpc.protocol import Message
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest.checker import Verdict, check
-from loadtest.journal import Names
-from loadtest.storm import Handover, Leftover, Storm
+from loadtest.outcome import Handover, Outcome, judged
+from loadtest.storm import Storm
 
 SETTLE, LEVEL, ENDS, HISTORIES = "tidegate-settle", "tidegate-level", "tidegate-ends", "tidegate-histories"
-MOST_FAULTS = 20  # that are told one by one
 _LOOK_S = 0.05
 _GRACE_S = 10.0  # for a message to arrive, over what is waited for
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """How a storm ended."""
-
-    verdict: Verdict
-    leftover: Leftover
-    late_ms: int  # the longest that a process of the load test itself kept a packet waiting
-    missing: int = 0  # workers that did not hand over their histories
-
-    @property
-    def ok(self) -> bool:
-        """Clean, of all histories, and of a storm in which something happened."""
-        return self.verdict.ok and not self.leftover and not self.missing and self.verdict.seen > 0
-
-    def lines(self) -> list[str]:
-        """What there is to tell of it."""
-        lines = [f"verdict: {'clean' if self.ok else 'NOT CLEAN'}: {self.verdict}"]
-        lines += [
-            f"  {fault.kind}: {fault.client} in {fault.room} at {fault.seq} {fault.event}"
-            for fault in self.verdict.faults[:MOST_FAULTS]
-        ]
-        if len(self.verdict.faults) > MOST_FAULTS:
-            lines.append(f"  and {len(self.verdict.faults) - MOST_FAULTS} more")
-        if self.leftover:
-            lines.append(f"  at the end: {self.leftover}")
-        if self.missing:
-            lines.append(f"  {self.missing} workers did not hand over what their users saw")
-        if not self.verdict.seen:
-            lines.append("  nobody saw anything")
-        return [*lines, f"the load test itself kept packets waiting for {self.late_ms} ms at most"]
-
-
-def judged(handovers: list[Handover], *, tolerance_ms: int, missing: int) -> Outcome:
-    """The outcome of a storm from what all its processes handed over."""
-    histories = []
-    for handover in handovers:
-        names = Names(handover.names)
-        histories += [pages.history(names) for pages in handover.pages]
-    return Outcome(
-        verdict=check(histories, tolerance_ms=tolerance_ms),
-        leftover=sum((handover.leftover for handover in handovers), Leftover()),
-        late_ms=max((handover.late_ms for handover in handovers), default=0),
-        missing=missing,
-    )
 
 
 class Closing:

@@ -19,16 +19,24 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import people
 from loadtest.client import Barred
-from loadtest.closing import Closing, Outcome
+from loadtest.closing import Closing
 from loadtest.options import Plan, Unfit, add_options, plan_of, refuse
+from loadtest.outcome import Outcome
 from loadtest.storm import Person, Storm
 
 CHAT = "chat"  # the type of all requests
 _log = logging.getLogger("tidegate.storm")
 
 
+class Code(Exception):
+    """Why something was refused, as Locust's table of errors shows it."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 class Requests:
-    """Tells Locust of everything, as requests: see `loadtest.client.Observer`."""
+    """Tells Locust of everything, as requests: see `loadtest.observer.Observer`."""
 
     def __init__(self, environment: Environment) -> None:
         self._fire: Callable[..., None] = environment.events.request.fire
@@ -53,7 +61,7 @@ class Requests:
         self._tell("end of a token, lateness", late_s)
 
     def refused(self, what: str, code: str) -> None:
-        self._tell(f"{what}, refused", None, RuntimeError(code))  # it took no time that could be told: it counts, without one
+        self._tell(f"{what}, refused", None, Code(code))  # it took no time that could be told: it counts, without one
 
 
 class Run:
@@ -167,6 +175,9 @@ class _Someone(User):
             self.behave(self.person, run.storm())
         except Barred:
             raise StopUser from None  # which the outcome tells
+        except KeyboardInterrupt:  # comes to whichever greenlet happens to run, and is the end of it
+            run.storm().leave(self.person)
+            raise
 
 
 class Talker(_Someone):

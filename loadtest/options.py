@@ -4,17 +4,21 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 
 import msgspec
-from locust.argument_parser import LocustArgumentParser
 
 from loadtest import tokens
 from loadtest.scenarios import SCENARIOS, STEADY, Scenario
 from loadtest.tokens import Mint
 
+if TYPE_CHECKING:  # Locust makes the whole process gevent's
+    from locust.argument_parser import LocustArgumentParser
+
 MOST_ROOMS = 10_000
+MOST_RATE = 1_000
+LONGEST_S = 1e9
 _SHORTEST_SECRET = 32  # bytes: what nodes refuse below
 
 
@@ -36,7 +40,7 @@ class Unfit(Exception):
         super().__init__("\n".join(problems))
 
 
-def add_options(parser: LocustArgumentParser) -> None:
+def add_options(parser: "LocustArgumentParser") -> None:
     """Beside Locust's own `--host` (several by commas), `--users`, `--spawn-rate`, `--run-time`, `--processes`."""
     add, secret = parser.add_argument, {"include_in_web_ui": False}
     names = ", ".join(f"{scenario.name}: {scenario.meaning}" for scenario in SCENARIOS.values())
@@ -67,11 +71,15 @@ def plan_of(options: Namespace, host: str | None) -> Plan:
     scenario = SCENARIOS[options.scenario]
     changed = msgspec.structs.replace(
         scenario,
-        ttl_s=judge("ttl", "seconds, 1 or more", lambda s: s >= 1, options.ttl, scenario.ttl_s),
+        ttl_s=judge("ttl", "seconds, 1 or more", lambda s: 1 <= s <= LONGEST_S, options.ttl, scenario.ttl_s),
         renewing=judge("renewing", "a share from 0 to 1", lambda share: 0 <= share <= 1, options.renewing, scenario.renewing),
         rooms=int(judge("rooms", f"1 to {MOST_ROOMS}", lambda n: 1 <= n <= MOST_ROOMS, options.rooms, scenario.rooms)),
-        rate=judge("rate", "messages a second, over 0", lambda rate: rate > 0, options.rate, scenario.rate),
+        rate=judge(
+            "rate", f"messages a second, over 0 and up to {MOST_RATE}", lambda r: 0 < r <= MOST_RATE, options.rate, scenario.rate
+        ),
     )
+    settle_s = judge("settle", "seconds, 0 or more", lambda s: 0 <= s <= LONGEST_S, options.settle, 0)
+    tolerance_ms = judge("tolerance", "ms, 0 or more", lambda ms: ms >= 0, options.tolerance, 0)
     hosts = _hosts(host, problems)
     mint = _mint(options, changed.ttl_s, problems)
     if problems or mint is None:
@@ -81,8 +89,8 @@ def plan_of(options: Namespace, host: str | None) -> Plan:
         hosts=hosts,
         mint=mint,
         seed=options.seed,
-        settle_s=options.settle,
-        tolerance_ms=options.tolerance,
+        settle_s=settle_s,
+        tolerance_ms=int(tolerance_ms),
     )
 
 

@@ -3,7 +3,8 @@
 import time
 from collections.abc import Iterable
 
-from loadtest.client import NEVER, Client
+from loadtest.alarms import NEVER
+from loadtest.client import Client
 from loadtest.storm import Person, Storm
 
 READ_S = 10.0  # on average between two looks at what was said

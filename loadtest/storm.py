@@ -8,42 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import gevent
 import msgspec
 
-from loadtest.client import Client, Observer
-from loadtest.journal import Journal, Names, Pages
+from loadtest.client import Client
+from loadtest.journal import Journal, Names
+from loadtest.observer import Observer
+from loadtest.outcome import Handover, Leftover
 from loadtest.route import Route
 from loadtest.scenarios import Scenario
 from loadtest.tokens import Mint
 
 _LOOK_S = 0.05
-
-
-class Leftover(msgspec.Struct, frozen=True, kw_only=True):
-    """What had not come to rest at the end; empty when all is well."""
-
-    away: int = 0  # people without a connection, or behind the cluster
-    unacked: int = 0  # messages that are not known to be in the log
-    barred: dict[str, int] = {}  # people whom the cluster would not have, by code
-
-    def __bool__(self) -> bool:
-        return bool(self.away or self.unacked or self.barred)
-
-    def __add__(self, other: "Leftover") -> "Leftover":
-        barred = Counter(self.barred) + Counter(other.barred)
-        return Leftover(away=self.away + other.away, unacked=self.unacked + other.unacked, barred=dict(barred))
-
-    def __str__(self) -> str:
-        parts = [f"{self.away} not back"] if self.away else []
-        parts += [f"{self.unacked} messages without an answer"] if self.unacked else []
-        return ", ".join(parts + [f"{count} refused for good: {code}" for code, count in sorted(self.barred.items())])
-
-
-class Handover(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process gives to whoever judges the run."""
-
-    names: Sequence[str]
-    pages: list[Pages]
-    leftover: Leftover
-    late_ms: int  # the longest that this process itself kept a packet waiting
 
 
 class Pulse:
@@ -52,7 +25,7 @@ class Pulse:
     TICK_S = 0.05
 
     def __init__(self) -> None:
-        self.before = self._last = time.monotonic()  # `before`: see `loadtest.client.Pulse`
+        self.before = self._last = time.monotonic()  # `before`: see `loadtest.observer.Pulse`
         self.worst_s = 0.0  # the longest delay so far
         self._greenlet = gevent.spawn(self._run)
 
@@ -110,7 +83,7 @@ class Storm:
         return person
 
     def leave(self, person: Person) -> None:
-        """Take a person out: nothing more is owed to it."""
+        """Take a person out: nothing more is owed to them."""
         person.client.close()
         if not person.gone:
             person.gone = True
@@ -138,7 +111,7 @@ class Storm:
         leftover = Leftover(
             away=sum(not client.here for client in clients),
             unacked=sum(client.unacked for client in clients),
-            barred=dict(Counter(client.barred for client in self._taking_part() if client.barred is not None)),
+            barred=dict(Counter(p.client.barred for p in self.people if p.client.barred is not None)),
         )
         pages = [person.client.journal.pages() for person in self.people]
         return Handover(names=self._names.texts, pages=pages, leftover=leftover, late_ms=round(self._pulse.worst_s * 1000))
