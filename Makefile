@@ -8,7 +8,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 VENDORED := node/edge/web/vendor/socket.io.esm.min.js
 CODE := $(wildcard node broker loadtest tests bench)
-CHECKS := check-format check-lint check-types check-imports check-dependencies check-hosts
+CHECKS := check-format check-lint check-types check-imports check-dependencies check-hosts check-deploy
 
 .PHONY: help up test check $(CHECKS) fmt bench lock clean page
 
@@ -21,7 +21,7 @@ up: .venv/.run page ## a local cluster of three nodes; ARGS="--nodes 5 --haproxy
 test: .venv/.test ## every test; ARGS goes to pytest; ALLOW_MISSING_SERVICES=1 leaves out what this machine cannot run
 	@marks="$$(scripts/test-needs)" && $(MAKE) page && exec $(BIN)/pytest -m "$$marks" $(ARGS)
 
-check: .venv/.dev ## format, lint, types, import contracts, dependencies
+check: .venv/.dev ## format, lint, types, import contracts, dependencies, deployment
 	@$(MAKE) --keep-going $(CHECKS)
 
 fmt: .venv/.dev ## formats, and repairs what the linter can
@@ -45,6 +45,7 @@ check-types: ; @$(BIN)/mypy $(CODE)
 check-imports: ; @$(BIN)/lint-imports --no-logo
 check-dependencies: ; @$(BIN)/deptry .
 check-hosts: ; @scripts/no-hosts
+check-deploy: ; @PATH="$(BIN):$$PATH" scripts/check-deploy
 
 # --- what is set up -----------------------------------------------------------------------------------------------
 

@@ -51,6 +51,10 @@ class LogUnavailable(Exception):
     """The log cannot take or give records now; the caller may try again. The message says why, without secrets."""
 
 
+class LogMissing(LogUnavailable):
+    """There is no log there yet, and whoever asked was not to make one."""
+
+
 class LogDiverged(Exception):
     """The log is not the one that the position was taken from: truncated, rewritten, removed or replaced.
 

@@ -18,7 +18,7 @@ from typing import Protocol
 from broker.batch import Batch, Head, Mark, decode_body, encode_mark, of_position, to_position
 from broker.log import MOST_IN_BATCH, START, LogDiverged, LogUnavailable, Position, Record, check_partition
 from broker.rabbitmq_appender import MARK_BYTES, Appender
-from broker.rabbitmq_channel import Delivery, LinkLost
+from broker.rabbitmq_channel import Delivery, LinkLost, NoReplica
 from broker.rabbitmq_follower import Anchor, Follower, Start
 from broker.rabbitmq_genesis import Genesis, found
 from broker.rabbitmq_hearing import DEAF_S, Hearing
@@ -29,6 +29,7 @@ from broker.topology import stream_of
 
 APPEND_LIMIT_S = 2.2  # the contract says 3 s, and what waits behind the first in a session is refused behind it
 END_LIMIT_S = 2.5
+AGAIN_S = 0.1
 MARK_LIMIT_S = 2.0
 OPEN_LIMIT_S = 30.0  # for brokers that start together with the nodes
 OPEN_POLL_S = 0.2
@@ -141,9 +142,19 @@ class RabbitLog:
 
     async def end(self, partition: int) -> Position:
         check_partition(partition, self.partitions)
-        with _unavailable():
+        why = "the log did not answer in time"
+        try:
             async with asyncio.timeout(END_LIMIT_S):
-                return await self._end(partition, await self._mark(partition))
+                while True:
+                    try:
+                        return await self._end(partition, await self._mark(partition))
+                    except LinkLost as error:  # the next moment may do, or the next broker
+                        why = str(error)
+                        if isinstance(error, NoReplica) and self._following.has_others:
+                            self._following.drop(why)
+                        await asyncio.sleep(AGAIN_S)
+        except TimeoutError:
+            raise LogUnavailable(why) from None
 
     async def holds(self, partition: int, position: Position) -> bool:
         check_partition(partition, self.partitions)

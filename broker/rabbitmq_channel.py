@@ -13,6 +13,7 @@ from aio_pika.exceptions import (
     CONNECTION_EXCEPTIONS,
     AuthenticationError,
     ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
     DeliveryError,
     ProbableAuthenticationError,
 )
@@ -41,6 +42,10 @@ class NoSuchQueue(LinkLost):
     """The queue, stream or exchange is not there (or not yet, or not now: a broker that starts says so too)."""
 
 
+class NoReplica(LinkLost):
+    """The broker has no copy of the stream, or none that runs already; another one may."""
+
+
 class NotConfirmed(LinkLost):
     """The broker has not said in time whether it took the message."""
 
@@ -61,6 +66,8 @@ def faults_as_lost() -> Iterator[None]:
         raise LinkLost("the connection was closed") from None
     except ChannelNotFoundEntity as error:
         raise NoSuchQueue(_reason(error)) from error
+    except ChannelPreconditionFailed as error:
+        raise (NoReplica if "replica" in str(error) else LinkLost)(_reason(error)) from error
     except TimeoutError:
         raise LinkLost("no answer in time") from None
     except CONNECTION_EXCEPTIONS as error:

@@ -12,12 +12,13 @@ from typing import Literal
 import msgspec
 
 from broker.log import LogDiverged
-from broker.rabbitmq_channel import Channel, Delivery, Inbox, LinkLost, NoSuchQueue
+from broker.rabbitmq_channel import Channel, Delivery, Inbox, LinkLost, NoReplica, NoSuchQueue
 from broker.rabbitmq_link import Link, LinkClosed
 
 PREFETCH = 200  # messages on their way: of 256 KiB at most, but for a record that is longer by itself
 AT_ONCE = 50
 ARRIVAL_S = 1.0  # a message that is there comes within milliseconds: past this it is asked whether the stream is shorter
+APART_S = 3.0  # a broker that has just come back may not have its copy yet; one that has none is of no use
 GONE_S = 6.0  # a broker that starts may not know its streams for a moment
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.5
 
@@ -62,7 +63,7 @@ class Follower:
         `LinkClosed` when the link was closed.
         """
         loop = asyncio.get_running_loop()
-        pause_s, gone_since = FIRST_PAUSE_S, None
+        pause_s, gone_since, apart_since = FIRST_PAUSE_S, None, None
         while True:
             try:
                 async with self._link.channel() as channel:
@@ -95,6 +96,10 @@ class Follower:
                 gone_since = (gone_since or loop.time()) if isinstance(error, NoSuchQueue) else None
                 if gone_since is not None and loop.time() - gone_since > GONE_S:
                     raise LogDiverged(f"{self._stream} is gone") from None
+                apart_since = (apart_since or loop.time()) if isinstance(error, NoReplica) else None
+                if apart_since is not None and loop.time() - apart_since > APART_S and self._link.has_others:
+                    apart_since = None
+                    self._link.drop(str(error))
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, MOST_PAUSE_S)
             finally:

@@ -12,7 +12,7 @@ import secrets
 import msgspec
 
 from broker.batch import UNREADABLE, Head, encode_head
-from broker.log import LogDiverged, LogUnavailable
+from broker.log import LogDiverged, LogMissing, LogUnavailable
 from broker.rabbitmq_appender import CONFIRM_LIMIT_S
 from broker.rabbitmq_channel import Delivery, LinkLost, NoSuchQueue
 from broker.rabbitmq_link import Link
@@ -50,8 +50,8 @@ _decoder: msgspec.json.Decoder[_Said] = msgspec.json.Decoder(_Said)
 async def found(link: Link, partitions: int | None, *, create: bool) -> Genesis:
     """The log that is there, or a new one.
 
-    Raises `LogUnavailable` where there is none and `create` or `partitions` do not say to make one, `LogDiverged` when they do and a
-    stream of it is gone, or is another log's, `ValueError` when it has another number of partitions than asked for.
+    Raises `LogMissing` where there is none and `create` or `partitions` do not say to make one, `LogUnavailable`, `LogDiverged` when
+    they do and a stream of it is gone, or is another log's, `ValueError` when it has another number of partitions than asked for.
     """
     why = ""
     try:
@@ -70,7 +70,7 @@ async def _found(link: Link, to_make: int | None, wanted: int | None) -> Genesis
     said = await _read(link, until=None)
     if not said or not isinstance(said[0], Genesis):
         if to_make is None:
-            raise LogUnavailable("there is no log yet; the first node makes it")
+            raise LogMissing("there is no log yet; the first node makes it")
         said = await _propose(link, to_make)
     genesis = next(one for one in said if isinstance(one, Genesis))
     if wanted is not None and genesis.partitions != wanted:

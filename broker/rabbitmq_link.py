@@ -50,6 +50,11 @@ class Link:
         self.refused = False  # by name, password, vhost or certificate: trying again will hardly help
 
     @property
+    def has_others(self) -> bool:
+        """Whether another connection may go to another host."""
+        return len(self._urls) > 1
+
+    @property
     def up(self) -> bool:
         """Whether there is a connection now."""
         return self._connection is not None

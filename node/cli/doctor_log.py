@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from broker.address import AmqpAddress, MemoryAddress, SqliteAddress
-from broker.log import Log, LogUnavailable
+from broker.log import Log, LogMissing, LogUnavailable
 from broker.sqlite_file import FileLock
 from node.cli.log_access import open_log, room_partitions
 from node.cli.read_model import in_use, lag, model_of
@@ -66,6 +66,8 @@ async def examine_log(settings: Settings) -> AsyncIterator[Finding]:
                     yield fine("broker", "takes and gives messages on every stream of the log")  # that is how an end is found
             yield _partitions(settings, log)
             yield await _read_model(settings, log)
+    except LogMissing as error:
+        yield warn("log", str(error))
     except LogUnavailable as error:
         yield fail("log", str(error))
 

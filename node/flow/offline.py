@@ -79,7 +79,7 @@ async def rebuild(log: Log, model: Path, *, base: Path | None = None, until: Unt
 
 async def _fold(log: Log, store: Store, partition: int, end: int, at: int | None) -> AsyncIterator[int]:
     """Apply one partition's records up to the offset `end`; yields how many of them, batch by batch."""
-    if end == 0:
+    if store.position(partition).offset >= end:
         return
     async with aclosing(log.follow(partition, store.position(partition))) as batches:
         async for batch in batches:

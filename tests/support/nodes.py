@@ -23,11 +23,14 @@ STOP_S = 15.0
 
 
 class NodeProcess:
-    """One `tidegate node` process on a log that other nodes may share. It keeps its port when it is started again."""
+    """One `tidegate node` process on a log that other nodes may share. It keeps its port when it is started again.
 
-    def __init__(self, id: str, folder: Path, settings: Mapping[str, str]) -> None:
+    `module` is what `python -m` runs.
+    """
+
+    def __init__(self, id: str, folder: Path, settings: Mapping[str, str], module: str = "node") -> None:
         self.id, self.folder = id, folder
-        self._settings = settings
+        self._settings, self._module = settings, module
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._expected_end = False
@@ -69,7 +72,7 @@ class NodeProcess:
         assert not self.running
         self._starts += 1
         self._expected_end = False
-        command = [sys.executable, "-m", "node", "node"]
+        command = [sys.executable, "-m", self._module, "node"]
         with self._file("out").open("wb") as out, self._file("err").open("wb") as err:
             self._process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=out, stderr=err)
 
@@ -101,6 +104,16 @@ class NodeProcess:
         assert self._process is not None
         self.expect_end()
         self._process.send_signal(number)
+
+    def pause(self) -> None:
+        """SIGSTOP: its sockets stay open and it does nothing, until `resume`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def wait_ended(self) -> int:
         """Block until the process has ended; returns its exit code."""
@@ -190,10 +203,11 @@ class Cluster:
         *,
         count: int = 3,
         own: Mapping[str, Mapping[str, str]] | None = None,
+        module: str = "node",
     ) -> None:
         self.folder = folder
         ids = [f"n{number}" for number in range(1, count + 1)]
-        self.nodes = [NodeProcess(name, folder, dict(settings or {}) | dict((own or {}).get(name, {}))) for name in ids]
+        self.nodes = [NodeProcess(name, folder, dict(settings or {}) | dict((own or {}).get(name, {})), module) for name in ids]
 
     def __iter__(self) -> Iterator[NodeProcess]:
         return iter(self.nodes)

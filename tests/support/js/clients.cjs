@@ -24,6 +24,7 @@ class Client {
     this.url = 0;
     this.cursors = {};
     this.paging = new Map(); // room -> live events held back until its pages are there
+    this.said = new Map(); // id -> when it was said, of what `talk` says
     this.unsent = []; // sends without an ack: [{room, id, text}]
     this.session = null;
     this.welcomed = false;
@@ -118,6 +119,7 @@ class Client {
     this.talking = setInterval(() => {
       if (this.unsent.length >= most) return;
       const send = { room, id: `${prefix}-${this.spoken}`, text: `${prefix} says ${this.spoken}` };
+      this.said.set(send.id, Date.now());
       this.spoken += 1;
       this.unsent.push(send);
       if (this.welcomed) this.emitSend(send);
@@ -137,7 +139,9 @@ class Client {
       if (!this.unsent.includes(send)) return;
       if (answer.ok) {
         this.unsent.splice(this.unsent.indexOf(send), 1);
-        tell("acked", this.name, { room: send.room, id: send.id, seq: answer.seq, duplicate: answer.duplicate ?? false });
+        const more = this.said.has(send.id) ? { after_ms: Date.now() - this.said.get(send.id) } : {};
+        this.said.delete(send.id);
+        tell("acked", this.name, { room: send.room, id: send.id, seq: answer.seq, duplicate: answer.duplicate ?? false, ...more });
       } else if (answer.error.code === "rate_limited" || answer.error.code === "unavailable") {
         setTimeout(() => this.session === session && this.welcomed && this.emitSend(send), answer.error.retry_after ?? 200);
       } else {

@@ -1,0 +1,20 @@
+"""When something has to be done on an open connection though no packet comes."""
+
+import msgspec
+
+NEVER = float("inf")
+
+
+class Alarms(msgspec.Struct):
+    """Moments of the monotonic clock."""
+
+    close: float = NEVER  # end it: no welcome came, or the server does not close what it said that it will
+    silent: float = NEVER  # end it: nothing came
+    renew: float = NEVER  # ask for the renewal again
+    refill: float = NEVER  # ask for what was missed again
+    resend: float = NEVER  # send what was refused for the moment again
+
+    @property
+    def next(self) -> float:
+        """The first of them."""
+        return min(self.close, self.silent, self.renew, self.refill, self.resend)

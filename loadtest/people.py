@@ -1,0 +1,70 @@
+"""What each kind of person does from their first connection on, until their greenlet is ended. All of it may raise `Barred`."""
+
+import time
+from collections.abc import Iterable
+
+from loadtest.alarms import NEVER
+from loadtest.client import Client
+from loadtest.storm import Person, Storm
+
+READ_S = 10.0  # on average between two looks at what was said
+WORDS = "the quick brown fox jumps over the lazy dog"
+
+
+def talk(person: Person, storm: Storm) -> None:
+    """In some rooms; says something into one of them at moments that were drawn beforehand, however the last one fared."""
+    client, draw = person.client, person.draw
+    rooms = _enter(client, storm, draw.sample(storm.rooms, min(storm.scenario.rooms_each, len(storm.rooms))))
+    due, number = time.monotonic(), 0
+    while rooms and not storm.quiet:
+        due += draw.expovariate(storm.scenario.rate)
+        client.serve(due)
+        if not storm.quiet:
+            client.say(draw.choice(rooms), f"{storm.run}-{number}", WORDS, due=due)
+            number += 1
+    client.serve(NEVER)
+
+
+def listen(person: Person, storm: Storm) -> None:
+    """In some rooms; says nothing, and marks now and then what has been read."""
+    client, draw = person.client, person.draw
+    rooms = _enter(client, storm, draw.sample(storm.rooms, min(storm.scenario.rooms_each, len(storm.rooms))))
+    while rooms and not storm.quiet:
+        client.serve(time.monotonic() + draw.expovariate(1 / READ_S))
+        client.mark_read(draw.choice(rooms))
+    client.serve(NEVER)
+
+
+def lurk(person: Person, _storm: Storm) -> None:
+    """Signed in, and in no room."""
+    person.client.serve(NEVER)
+
+
+def hop(person: Person, storm: Storm) -> None:
+    """In one room after the other; says something on arrival, and leaves when all is settled."""
+    client, draw, number = person.client, person.draw, 0
+    while not storm.quiet:
+        for room in _enter(client, storm, [draw.choice(storm.rooms)]):
+            client.say(room, f"{storm.run}-{number}", WORDS, due=time.monotonic())
+            number += 1
+        client.serve(time.monotonic() + draw.expovariate(1 / storm.scenario.stay_s))
+        while client.unacked:
+            client.serve(time.monotonic() + 0.1)
+        for room in list(client.journal.cursors):
+            if not storm.quiet:
+                client.ask("room:leave", {"room": room})
+    client.serve(NEVER)
+
+
+def _enter(client: Client, storm: Storm, rooms: Iterable[str]) -> list[str]:
+    """Get into these rooms, which others may be making at the same time; those in which it was possible."""
+    inside = []
+    for room in rooms:
+        for command in ("room:join", "room:create", "room:join"):
+            if storm.quiet:
+                break
+            answer = client.ask(command, {"room": room})
+            if answer.ok:
+                inside.append(room)
+                break
+    return inside

@@ -1,0 +1,218 @@
+"""Engine.IO 4 and Socket.IO 5 packets as a client of the namespace `/` sends and gets them, and the shapes of what they carry. Pure.
+
+Everything here is this client's own view of the protocol: it knows only what it reads, and passes over fields that it does not.
+"""
+
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+PONG = b"3"
+SEQUENCED = frozenset(
+    {"message", "edited", "deleted", "reacted", "joined", "left", "room"}
+)  # the events with a `seq` of their room
+
+
+class Malformed(ValueError):
+    """The server sent what is no packet, or not of the shape that the protocol gives it."""
+
+
+# Packets
+
+
+class Opened(msgspec.Struct, frozen=True, rename="camel"):
+    """The Engine.IO handshake; times in ms."""
+
+    ping_interval: int
+    ping_timeout: int
+
+
+class Ping(msgspec.Struct, frozen=True):
+    """To be answered with `PONG`."""
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """The namespace has taken the CONNECT; `welcome` follows."""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """CONNECT was refused. `retry_after` in ms, None where the server does not say."""
+
+    code: str
+    retry_after: int | None
+
+
+class Disconnected(msgspec.Struct, frozen=True):
+    """The server ended the namespace, or the connection, with a packet."""
+
+
+class Event(msgspec.Struct, frozen=True):
+    """An event and its one payload, not decoded yet."""
+
+    name: str
+    payload: msgspec.Raw
+
+
+class Acked(msgspec.Struct, frozen=True):
+    """The ack to the command with this number, not decoded yet."""
+
+    number: int
+    payload: msgspec.Raw
+
+
+Packet: TypeAlias = Event | Acked | Ping | Opened | Connected | Refusal | Disconnected
+
+
+# What they carry; times in ms
+
+
+class RoomAt(msgspec.Struct, frozen=True):
+    """A room of `welcome`, and its last `seq`."""
+
+    room: str
+    seq: int
+
+
+class Welcome(msgspec.Struct, frozen=True, kw_only=True):
+    """See the protocol."""
+
+    session: str
+    node: str
+    user: str
+    expires_at: int
+    resumed: bool
+    ticket: str
+    rooms: list[RoomAt]
+
+
+class RoomEvent(msgspec.Struct, kw_only=True):
+    """A sequenced event. `event`, its name, is in what was replayed; of a live one the packet has it, and its reader sets it."""
+
+    room: str
+    seq: int
+    event: str = ""
+    id: str = ""
+    author: str = msgspec.field(default="", name="from")
+    user: str = ""
+    by: str = ""
+    change: str = ""
+    text: str = ""
+    at: int = 0
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """What was missed of a room: every event over `after`, up to `to`; `complete`: `to` is its last."""
+
+    room: str
+    after: int
+    to: int
+    complete: bool
+    events: list[RoomEvent]
+
+
+class Resync(msgspec.Struct, frozen=True, kw_only=True):
+    """Events of this room over `after` were kept back: they are to be asked for."""
+
+    room: str
+    after: int
+
+
+class Draining(msgspec.Struct, frozen=True, kw_only=True):
+    """The node is about to stop."""
+
+    retry_after: int
+
+
+class Revoked(msgspec.Struct, frozen=True, kw_only=True):
+    """Access has been withdrawn."""
+
+    code: str
+
+
+class Error(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a command was refused."""
+
+    code: str
+    message: str = ""
+    retry_after: int | None = None
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """The ack to any command: `ok` and what the command adds, or `error`."""
+
+    ok: bool
+    error: Error | None = None
+    seq: int = 0
+    expires_at: int = 0
+    events: list[RoomEvent] = []
+    complete: bool = True
+
+
+class _Data(msgspec.Struct, frozen=True):
+    code: str = "disconnected"
+    retry_after: int | None = None
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    data: _Data = _Data()
+
+
+_event = msgspec.json.Decoder(tuple[str, msgspec.Raw])
+_answer = msgspec.json.Decoder(tuple[msgspec.Raw])
+_opened = msgspec.json.Decoder(Opened)
+_refused = msgspec.json.Decoder(_Refused)
+_room_event = msgspec.json.Decoder(RoomEvent)
+_encode = msgspec.json.Encoder().encode
+
+
+def parse(packet: bytes) -> Packet:
+    """The packet of one text frame. Raises `Malformed`."""
+    try:
+        match packet[:2]:
+            case b"42":
+                return Event(*_event.decode(packet[2:]))
+            case b"43":
+                start = packet.index(b"[")
+                return Acked(int(packet[2:start]), *_answer.decode(packet[start:]))
+            case b"2":
+                return Ping()
+            case b"40":
+                return Connected()
+            case b"41" | b"1":
+                return Disconnected()
+            case b"44":
+                data = _refused.decode(packet[2:]).data
+                return Refusal(data.code, data.retry_after)
+            case _ if packet[:1] == b"0":
+                return _opened.decode(packet[1:])
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise Malformed(f"{error}: {packet[:200]!r}") from None
+    raise Malformed(f"no packet for a client: {packet[:200]!r}")
+
+
+def room_event(payload: msgspec.Raw) -> RoomEvent:
+    """A sequenced event's payload. Raises `Malformed`."""
+    try:
+        return _room_event.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise Malformed(f"{error}: {bytes(payload)[:200]!r}") from None
+
+
+def payload_of(payload: msgspec.Raw, shape: type[T]) -> T:
+    """The payload as `shape`. Raises `Malformed`."""
+    try:
+        return msgspec.json.decode(payload, type=shape)
+    except msgspec.MsgspecError as error:
+        raise Malformed(f"{error}: {bytes(payload)[:200]!r}") from None
+
+
+def connect(auth: dict[str, Any]) -> bytes:
+    """CONNECT with this `auth`."""
+    return b"40" + _encode(auth)
+
+
+def command(number: int, name: str, payload: dict[str, Any]) -> bytes:
+    """A command that is to be acked under this number."""
+    return b"42%d%b" % (number, _encode([name, payload]))

@@ -1,0 +1,102 @@
+"""The flags of a storm: what they come to, and what is wrong with them."""
+
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import jwt
+import pytest
+
+from loadtest.options import Plan, Unfit, plan_of
+from loadtest.scenarios import SCENARIOS
+from loadtest.tokens import minted
+
+SECRET = "a-secret-of-this-test-that-is-long-enough"
+HOST = "http://a.test:8001"
+GIVEN = {
+    "scenario": "steady",
+    "ttl": None,
+    "renewing": None,
+    "rooms": None,
+    "rate": None,
+    "seed": "s",
+    "settle": 20.0,
+    "tolerance": 250,
+    "jwt_secret": SECRET,
+    "jwt_secret_file": None,
+    "jwt_issuer": None,
+    "jwt_audience": None,
+    "issuer_url": None,
+}
+
+
+def plan(host: str | None = HOST, **flags: object) -> Plan:
+    return plan_of(Namespace(**GIVEN | flags), host)
+
+
+def problems(host: str | None = HOST, **flags: object) -> list[str]:
+    with pytest.raises(Unfit) as unfit:
+        plan(host, **flags)
+    assert SECRET[:16] not in str(unfit.value)
+    return str(unfit.value).splitlines()
+
+
+def test_a_scenario_comes_with_its_values_and_flags_change_them() -> None:
+    """Only those that are given."""
+    assert plan().scenario == SCENARIOS["steady"]
+    changed = plan(ttl=4.0, renewing=0.0, rooms=3, rate=2.5).scenario
+    assert (changed.ttl_s, changed.renewing, changed.rooms, changed.rate) == (4.0, 0.0, 3, 2.5)
+    assert changed.people == SCENARIOS["steady"].people
+
+
+def test_several_hosts_are_told_by_commas() -> None:
+    """With or without spaces and a slash at the end."""
+    assert plan("http://a.test:1, http://b.test:2/").hosts == ("http://a.test:1", "http://b.test:2")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """One line each, with what the flag takes and what it got."""
+    told = problems(
+        "https://a.test,nonsense", ttl=0.0, renewing=1.1, rooms=0, rate=0.0, settle=-1.0, tolerance=-1, jwt_secret="short"
+    )
+    assert told == [
+        "--ttl: takes seconds, 1 or more, got 0",
+        "--renewing: takes a share from 0 to 1, got 1.1",
+        "--rooms: takes 1 to 10000, got 0",
+        "--rate: takes messages a second, over 0 and up to 1000, got 0",
+        "--settle: takes seconds, 0 or more, got -1",
+        "--tolerance: takes ms, 0 or more, got -1",
+        "--host: takes http://host:port, several by commas, got 'https://a.test'",
+        "--host: takes http://host:port, several by commas, got 'nonsense'",
+        "--jwt-secret: takes 32 bytes or more, got 5",
+    ]
+
+
+def test_without_hosts_or_keys_there_is_no_storm() -> None:
+    """Each is said."""
+    assert problems(None, jwt_secret=None) == [
+        "--host: takes http://host:port, several by commas, got nothing",
+        "--jwt-secret, --jwt-secret-file or --issuer-url: takes one of them, got none",
+    ]
+
+
+def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
+    """As the nodes have it, a line's end at its end or not."""
+    file = tmp_path / "secret"
+    file.write_text(f"{SECRET}\n")
+    token = plan(jwt_secret=None, jwt_secret_file=str(file)).mint("ann")
+    assert jwt.decode(token, SECRET, algorithms=["HS256"])["sub"] == "ann"
+    assert problems(jwt_secret=None, jwt_secret_file=str(tmp_path / "none")) == [
+        f"--jwt-secret-file: takes a file that can be read, got {str(tmp_path / 'none')!r}"
+    ]
+
+
+def test_tokens_live_as_long_as_they_are_to_and_say_whom_they_are_for() -> None:
+    """From the moment at which they are minted; of several secrets the first signs, under its name."""
+    before = time.time()
+    token = minted(f"k1:{SECRET},k2:{SECRET}!", ttl_s=4.5, issuer="me", audience="them")("ann")
+    claims = jwt.decode(token, SECRET, algorithms=["HS256"], audience="them")
+    assert claims["exp"] - claims["iat"] == pytest.approx(4.5)
+    assert before <= claims["iat"] <= time.time()
+    assert (claims["sub"], claims["iss"]) == ("ann", "me")
+    assert jwt.get_unverified_header(token)["kid"] == "k1"
