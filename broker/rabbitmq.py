@@ -278,9 +278,10 @@ def _records(partition: int, delivery: Delivery, *, behind: int) -> list[Record]
     body = decode_body(delivery.body)
     if not isinstance(body, Batch):
         return []
+    records = body.records[behind:] if behind else body.records
     return [
-        Record(partition, Position(to_position(delivery.offset, index), zlib.crc32(data)), data)
-        for index, data in enumerate(body.records[behind:], behind + 1)
+        Record(partition, Position(offset, zlib.crc32(data)), data)
+        for offset, data in enumerate(records, to_position(delivery.offset, behind + 1))
     ]
 
 
