@@ -5,6 +5,7 @@ for it (LOG: 213,000 events/s at 100 a batch).
 """
 
 import asyncio
+import math
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -27,18 +28,25 @@ MARK_BYTES = 16
 class Pending:
     """Records on their way together; `done` belongs to whoever waits, and who has given up has cancelled it."""
 
-    __slots__ = ("appended", "done", "records", "size")
+    __slots__ = ("appended", "done", "due", "records", "size")
 
-    def __init__(self, records: Sequence[bytes], done: "asyncio.Future[None]") -> None:
-        self.records, self.done, self.appended = records, done, 0
+    def __init__(self, records: Sequence[bytes], done: "asyncio.Future[None]", due: float) -> None:
+        self.records, self.done, self.due, self.appended = records, done, due, 0
         self.size = sum(map(len, records))
 
 
 class Appender:
-    """Appends to `stream`, over whatever connections `link` has, while `run` runs. `confirmed(id)` is told of each message by its id."""
+    """Appends to `stream`, over whatever connections `link` has, while `run` runs. `confirmed(id)` is told of each message by its id.
 
-    def __init__(self, link: Link, stream: str, *, confirmed: Callable[[str], None] = lambda _: None) -> None:
-        self._link, self._stream, self._confirmed = link, stream, confirmed
+    What has waited for `limit_s` is refused.
+    """
+
+    def __init__(
+        self, link: Link, stream: str, *, confirmed: Callable[[str], None] = lambda _: None, limit_s: float = math.inf
+    ) -> None:
+        self._link, self._stream, self._confirmed, self._limit_s = link, stream, confirmed, limit_s
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None  # one for all: a timer for each record would be a third of its cost
         self._waiting: deque[Pending] = deque()
         self._records = self._bytes = 0
         self._more, self._idle = asyncio.Event(), asyncio.Event()
@@ -55,22 +63,36 @@ class Appender:
         return bool(self.why)
 
     def put(self, records: Sequence[bytes]) -> "asyncio.Future[None]":
-        """Queue records: done once all of them are confirmed. Raises `LogUnavailable` when too many wait."""
+        """Queue records: done once all of them are confirmed, or failed with `LogUnavailable`. Raises it when too many wait."""
         while self._waiting and self._waiting[0].done.done():
             self._leave(self._waiting.popleft())
         if self._records >= MOST_WAITING or self._bytes >= MOST_WAITING_BYTES:
             raise LogUnavailable("too many records wait for the log")
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[None] = self._loop.create_future()
         if not records:
             done.set_result(None)
             return done
-        pending = Pending(records, done)
+        pending = Pending(records, done, self._loop.time() + self._limit_s)
         self._waiting.append(pending)
         self._records += len(records)
         self._bytes += pending.size
         self._idle.clear()
         self._more.set()
+        if self._timer is None and pending.due < math.inf:
+            self._timer = self._loop.call_at(pending.due, self._refuse_late)
         return done
+
+    def _refuse_late(self) -> None:
+        """Refuse who has waited for too long, and look again when the next one will have."""
+        self._timer, now = None, self._loop.time()
+        for pending in self._waiting:
+            if pending.due > now:
+                self._timer = self._loop.call_at(pending.due, self._refuse_late)
+                break
+            if not pending.done.done():
+                self.late()
+                pending.done.set_exception(LogUnavailable(self.why))
+        self._forget()
 
     def late(self) -> None:
         """A record was given up waiting for."""
