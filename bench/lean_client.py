@@ -96,7 +96,7 @@ class LeanClient(asyncio.Protocol):
             del buffer[: end + 4]
             self._open = True
         at = 0
-        while (frame := _frame(buffer, at)) is not None:
+        while (frame := frame_of(buffer, at)) is not None:
             code, start, at = frame
             if code == 0x81:
                 self._take(bytes(buffer[start:at]))
@@ -133,7 +133,7 @@ class LeanClient(asyncio.Protocol):
             self._transport.close()
 
 
-def _frame(buffer: bytearray, at: int) -> tuple[int, int, int] | None:
+def frame_of(buffer: bytearray, at: int) -> tuple[int, int, int] | None:
     """The first byte of the frame at `at`, where its payload begins and where it ends; None while it is not whole."""
     if len(buffer) < at + 2:
         return None

@@ -9,20 +9,20 @@ Positions: `offset` is the offset of a message in its stream, shifted, and the r
 import asyncio
 import contextlib
 import math
-import secrets
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from typing import Protocol
 
-from broker.batch import Batch, Head, Mark, decode_body, encode_mark, of_position, to_position
+from broker.batch import Batch, Head, decode_body, of_position, to_position
 from broker.log import MOST_IN_BATCH, START, LogDiverged, LogUnavailable, Position, Record, check_partition
-from broker.rabbitmq_appender import MARK_BYTES, Appender
+from broker.rabbitmq_appender import Appender
 from broker.rabbitmq_channel import Delivery, LinkLost, NoReplica
 from broker.rabbitmq_follower import Anchor, Follower, Start
 from broker.rabbitmq_genesis import Genesis, found
 from broker.rabbitmq_hearing import DEAF_S, Hearing
 from broker.rabbitmq_link import Link, LinkClosed
+from broker.rabbitmq_mark import mark_end
 from broker.rabbitmq_rebase import holds, rebase
 from broker.rabbitmq_signals import RabbitSignals
 from broker.topology import stream_of
@@ -30,7 +30,6 @@ from broker.topology import stream_of
 APPEND_LIMIT_S = 2.2  # the contract says 3 s, and what waits behind the first in a session is refused behind it
 END_LIMIT_S = 2.5
 AGAIN_S = 0.1
-MARK_LIMIT_S = 2.0
 OPEN_LIMIT_S = 30.0  # for brokers that start together with the nodes
 OPEN_POLL_S = 0.2
 REFUSED_LIMIT_S = 3.0  # for a user or a vhost that a starting broker may not have yet
@@ -241,19 +240,7 @@ class RabbitLog:
 
     async def _mark(self, partition: int) -> int:
         """The offset of a new mark at the end of the stream. Raises `LinkLost`."""
-        name = secrets.token_bytes(MARK_BYTES)
-        try:
-            async with asyncio.timeout(MARK_LIMIT_S), self._following.channel() as reading:
-                inbox = await reading.consume(stream_of(partition), offset="next", prefetch=100)
-                async with self._appending.channel(confirms=True) as writing:
-                    await writing.append(stream_of(partition), encode_mark(name), name.hex(), limit_s=MARK_LIMIT_S)
-                while True:
-                    for delivery in await inbox.take(100):
-                        await reading.acknowledge(delivery.tag)
-                        if decode_body(delivery.body) == Mark(name):
-                            return delivery.offset
-        except TimeoutError:
-            raise LinkLost("a mark at the end of the log did not come") from None
+        return (await mark_end(stream_of(partition), reading=self._following, writing=self._appending)).offset
 
     async def _end(self, partition: int, before: int) -> Position:
         """The last record of the messages before this offset: usually of the one just before."""

@@ -8,7 +8,7 @@ import asyncio
 import math
 import secrets
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from broker.batch import encode_batch, encode_mark
 from broker.log import LogUnavailable
@@ -25,31 +25,54 @@ FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.5
 MARK_BYTES = 16
 
 
+async def _made_elsewhere() -> None:
+    """The stream is made by someone else."""
+
+
 class Pending:
-    """Records on their way together; `done` belongs to whoever waits, and who has given up has cancelled it."""
+    """Records on their way together; `done` belongs to whoever waits, if anyone does, and who has given up has cancelled it."""
 
     __slots__ = ("appended", "done", "due", "records", "size")
 
-    def __init__(self, records: Sequence[bytes], done: "asyncio.Future[None]", due: float) -> None:
+    def __init__(self, records: Sequence[bytes], done: "asyncio.Future[None] | None", due: float) -> None:
         self.records, self.done, self.due, self.appended = records, done, due, 0
         self.size = sum(map(len, records))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all of it is appended, or nobody wants it to be any more."""
+        return self.appended == len(self.records) or (self.done is not None and self.done.done())
 
 
 class Appender:
     """Appends to `stream`, over whatever connections `link` has, while `run` runs. `confirmed(id)` is told of each message by its id.
 
-    What has waited for `limit_s` is refused.
+    `make` is asked to make the stream: at each new connection, and where it turns out to be missing; it may raise `LinkLost`. Every
+    message says that it is from `sender`. `most` records, and `most_bytes` of them, may wait; what somebody has waited for for
+    `limit_s` is refused.
     """
 
     def __init__(
-        self, link: Link, stream: str, *, confirmed: Callable[[str], None] = lambda _: None, limit_s: float = math.inf
+        self,
+        link: Link,
+        stream: str,
+        *,
+        confirmed: Callable[[str], None] = lambda _: None,
+        make: Callable[[], Awaitable[None]] = _made_elsewhere,
+        sender: str | None = None,
+        most: int = MOST_WAITING,
+        most_bytes: int = MOST_WAITING_BYTES,
+        limit_s: float = math.inf,
     ) -> None:
-        self._link, self._stream, self._confirmed, self._limit_s = link, stream, confirmed, limit_s
+        self.link = link  # another one may be given while `run` does not run
+        self._stream, self._confirmed, self._make, self._sender = stream, confirmed, make, sender
+        self._most, self._most_bytes, self._limit_s = most, most_bytes, limit_s
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None  # one for all: a timer for each record would be a third of its cost
         self._waiting: deque[Pending] = deque()
-        self._records = self._bytes = 0
-        self._more, self._idle = asyncio.Event(), asyncio.Event()
+        self._records = self._bytes = self._awaited = 0
+        self.appended_records = 0  # ever
+        self._more, self._idle, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._idle.set()
         self._ids, self._id = secrets.token_hex(8), 0
         self._pause_s = FIRST_PAUSE_S
@@ -62,42 +85,63 @@ class Appender:
         """Whether the last message could not be appended, or is late. A mark, now and then, finds out when it can."""
         return bool(self.why)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether as many records wait as may."""
+        return self._records >= self._most or self._bytes >= self._most_bytes
+
+    @property
+    def waiting(self) -> int:
+        """How many records wait."""
+        return self._records
+
+    async def room(self) -> None:
+        """Return when there is room again."""
+        while self.is_full:
+            self._room.clear()
+            await self._room.wait()
+
     def put(self, records: Sequence[bytes]) -> "asyncio.Future[None]":
         """Queue records: done once all of them are confirmed, or failed with `LogUnavailable`. Raises it when too many wait."""
-        while self._waiting and self._waiting[0].done.done():
-            self._leave(self._waiting.popleft())
-        if self._records >= MOST_WAITING or self._bytes >= MOST_WAITING_BYTES:
+        while self._waiting and self._waiting[0].is_over:
+            self._take_out(self._waiting.popleft())
+        if self.is_full:
             raise LogUnavailable("too many records wait for the log")
         done: asyncio.Future[None] = self._loop.create_future()
-        if not records:
+        if records:
+            due = self._loop.time() + self._limit_s
+            self._add(Pending(records, done, due))
+            self._awaited += 1
+            if self._timer is None and due < math.inf:
+                self._timer = self._loop.call_at(due, self._refuse_late)
+        else:
             done.set_result(None)
-            return done
-        pending = Pending(records, done, self._loop.time() + self._limit_s)
+        return done
+
+    def leave(self, record: bytes) -> None:
+        """Queue a record that nobody waits for, full or not: who has no `room` waits for it."""
+        self._add(Pending((record,), None, math.inf))
+
+    def _add(self, pending: Pending) -> None:
         self._waiting.append(pending)
-        self._records += len(records)
+        self._records += len(pending.records)
         self._bytes += pending.size
         self._idle.clear()
         self._more.set()
-        if self._timer is None and pending.due < math.inf:
-            self._timer = self._loop.call_at(pending.due, self._refuse_late)
-        return done
 
     def _refuse_late(self) -> None:
         """Refuse who has waited for too long, and look again when the next one will have."""
         self._timer, now = None, self._loop.time()
         for pending in self._waiting:
+            if pending.done is None or pending.done.done():
+                continue
             if pending.due > now:
                 self._timer = self._loop.call_at(pending.due, self._refuse_late)
                 break
-            if not pending.done.done():
-                self.late()
-                pending.done.set_exception(LogUnavailable(self.why))
+            self.why = self.why or "the log did not answer in time"
+            pending.done.set_exception(LogUnavailable(self.why))
         self._forget()
-
-    def late(self) -> None:
-        """A record was given up waiting for."""
-        self.why = self.why or "the log did not answer in time"
-        self._more.set()
+        self._more.set()  # where it is not known whether anything can be appended, that is to be found out
 
     async def appended(self) -> None:
         """Return when nothing waits."""
@@ -108,7 +152,8 @@ class Appender:
         """Append what waits, for ever."""
         while True:
             try:
-                async with self._link.channel(confirms=True) as channel:
+                async with self.link.channel(confirms=True) as channel:
+                    await self._make()
                     self.began.set()
                     self._proven = False
                     channel.when_closed(self._more.set)  # who waits for records is to wait on the next one
@@ -128,10 +173,12 @@ class Appender:
             return
         name = self._next_id()
         try:
-            await channel.append(self._stream, body, name, limit_s=CONFIRM_LIMIT_S if self._proven else PROOF_LIMIT_S)
+            limit_s = CONFIRM_LIMIT_S if self._proven else PROOF_LIMIT_S
+            await channel.append(self._stream, body, name, limit_s=limit_s, sender=self._sender)
         except NotTaken as error:
             self.why = str(error)
             await self._pause()
+            await self._make()
             return
         except NotConfirmed:
             if self._proven:
@@ -176,26 +223,30 @@ class Appender:
     def _settle(self, taken: Sequence[tuple[Pending, int]]) -> None:
         for pending, count in taken:
             pending.appended += count
-            if pending.appended == len(pending.records) and not pending.done.done():
+            self.appended_records += count
+            if pending.done is not None and pending.appended == len(pending.records) and not pending.done.done():
                 pending.done.set_result(None)
         self._forget()
 
     def _forget(self) -> None:
         """Take out those who are done, or have given up."""
-        while self._waiting and self._waiting[0].done.done():
-            self._leave(self._waiting.popleft())
-        if any(pending.done.done() for pending in self._waiting):
-            left = [pending for pending in self._waiting if pending.done.done()]
-            self._waiting = deque(pending for pending in self._waiting if not pending.done.done())
-            for pending in left:
-                self._leave(pending)
+        while self._waiting and self._waiting[0].is_over:
+            self._take_out(self._waiting.popleft())
+        if self._awaited and any(pending.is_over for pending in self._waiting):
+            over = [pending for pending in self._waiting if pending.is_over]
+            self._waiting = deque(pending for pending in self._waiting if not pending.is_over)
+            for pending in over:
+                self._take_out(pending)
+        if not self.is_full:
+            self._room.set()
         if not self._waiting:
             self._more.clear()
             self._idle.set()
 
-    def _leave(self, pending: Pending) -> None:
+    def _take_out(self, pending: Pending) -> None:
         self._records -= len(pending.records)
         self._bytes -= pending.size
+        self._awaited -= pending.done is not None
 
     async def _pause(self) -> None:
         await asyncio.sleep(self._pause_s)

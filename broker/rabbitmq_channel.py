@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import aiormq
@@ -189,9 +189,13 @@ class Channel:
         """Delete it with all that stands in it; one that is not there is gone already."""
         await self._call(self._channel.queue_delete(name))
 
+    async def make_exchange(self, name: str) -> None:
+        """Declare a durable topic exchange."""
+        await self._call(self._channel.exchange_declare(name, exchange_type="topic", durable=True))
+
     async def make_own_queue(self, name: str, exchange: str, keys: list[str]) -> None:
         """A queue that goes with this connection, bound to `keys` of a durable topic exchange, which is made where it is missing."""
-        await self._call(self._channel.exchange_declare(exchange, exchange_type="topic", durable=True))
+        await self.make_exchange(exchange)
         await self._call(self._channel.queue_declare(name, exclusive=True, auto_delete=True))
         for key in keys:
             await self.bind(name, exchange, key)
@@ -228,9 +232,9 @@ class Channel:
             async with asyncio.timeout(ANSWER_LIMIT_S):  # nobody takes it, and nobody says so, where the writer has just ended
                 await self._channel.basic_ack(tag, multiple=True, wait=False)
 
-    async def append(self, stream: str, body: bytes, id: str, *, limit_s: float) -> None:
+    async def append(self, stream: str, body: bytes, id: str, *, limit_s: float, sender: str | None = None) -> None:
         """Return once the broker has the message on a stream. Raises `NotTaken`, `NotConfirmed`."""
-        properties = aiormq.spec.Basic.Properties(message_id=id, delivery_mode=2)
+        properties = aiormq.spec.Basic.Properties(message_id=id, app_id=sender, delivery_mode=2)
         with faults_as_lost():
             try:
                 confirmation = await self._channel.basic_publish(
@@ -243,9 +247,10 @@ class Channel:
         if not isinstance(confirmation, aiormq.spec.Basic.Ack):
             raise NotTaken(f"{stream} is not there")
 
-    async def publish(self, exchange: str, key: str, body: bytes, *, sender: str, id: str) -> None:
-        """Hand a message to an exchange; what nobody is bound to is gone."""
-        properties = aiormq.spec.Basic.Properties(app_id=sender, message_id=id, delivery_mode=1)
+    async def publish(self, exchange: str, key: str, body: bytes, *, sender: str, id: str, others: Sequence[str] = ()) -> None:
+        """Hand a message to an exchange; what nobody is bound to is gone. A queue that is bound to several of its keys has it once."""
+        headers: dict[str, Any] | None = {"CC": list(others)} if others else None
+        properties = aiormq.spec.Basic.Properties(app_id=sender, message_id=id, delivery_mode=1, headers=headers)
         with faults_as_lost():
             await self._channel.basic_publish(body, exchange=exchange, routing_key=key, properties=properties)
 

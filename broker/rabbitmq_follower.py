@@ -30,7 +30,7 @@ class Anchor(msgspec.Struct, frozen=True):
     fits: Callable[[Delivery], bool]
 
 
-Start = Literal["first", "next"] | Anchor
+Start = Literal["first", "oldest", "next"] | Anchor
 
 
 class _Gap(Exception):
@@ -40,7 +40,7 @@ class _Gap(Exception):
 class Follower:
     """One reader of one stream. `last_offset` puts a message on the stream's end, returns its offset, and may raise `LinkLost`.
 
-    With "first" the first message must be that of offset 0; with "next" whatever comes next is right.
+    With "first" the first message must be that of offset 0; with "next" whatever comes next is right, with "oldest" whatever is there.
     """
 
     def __init__(self, link: Link, stream: str, start: Start, last_offset: Callable[[], Awaitable[int]]) -> None:
@@ -108,7 +108,8 @@ class Follower:
     async def _consume(self, channel: Channel) -> Inbox:
         """Begin to read. A stream that has nothing from there on says nothing, for ever: then its end is looked for."""
         at = self._at
-        inbox = await channel.consume(self._stream, offset=at.offset if isinstance(at, Anchor) else at, prefetch=PREFETCH)
+        offset = at.offset if isinstance(at, Anchor) else "first" if at == "oldest" else at
+        inbox = await channel.consume(self._stream, offset=offset, prefetch=PREFETCH)
         if at != "next":
             try:
                 async with asyncio.timeout(ARRIVAL_S):
@@ -147,7 +148,7 @@ class Follower:
 
     def _in_order(self, some: list[Delivery]) -> list[Delivery]:
         """The beginning of them that continues what was given; then the last of that is the anchor of the next connection."""
-        expected = self.offset + 1 if self._at != "next" or not some else some[0].offset
+        expected = some[0].offset if some and self._at in ("next", "oldest") else self.offset + 1
         for index, delivery in enumerate(some):
             if delivery.offset != expected and (expected - 1, delivery.offset) != self._hole:
                 self._judge_gap(expected, delivery.offset)

@@ -17,7 +17,7 @@ from broker.rabbitmq_appender import CONFIRM_LIMIT_S
 from broker.rabbitmq_channel import Delivery, LinkLost, NoSuchQueue
 from broker.rabbitmq_link import Link
 from broker.together import together
-from broker.topology import GENESIS, log_arguments, stream_of
+from broker.topology import GENESIS, Arguments, log_arguments, stream_of
 
 SILENCE_S = 0.3  # what stands in a stream comes within milliseconds
 FOUND_LIMIT_S = 20.0  # for all of it, on brokers that choose leaders for a dozen new streams
@@ -86,7 +86,7 @@ async def _found(link: Link, to_make: int | None, wanted: int | None) -> Genesis
 
 async def _propose(link: Link, partitions: int) -> list[_Said]:
     """Make the streams and propose a log; what then stands in the stream begins with the one that was first."""
-    await together(_make_stream(link, stream) for stream in (GENESIS, *map(stream_of, range(partitions))))
+    await together(make_stream(link, stream, log_arguments()) for stream in (GENESIS, *map(stream_of, range(partitions))))
     proposal = Genesis(secrets.token_hex(8), partitions)
     await _say(link, proposal)
     return await _read(link, until=proposal)
@@ -121,14 +121,14 @@ async def _read(link: Link, *, until: _Said | None) -> list[_Said]:
     return said
 
 
-async def _make_stream(link: Link, stream: str) -> None:
-    """Make it where it is missing; one that is there stays as it is, whatever its arguments."""
+async def make_stream(link: Link, stream: str, arguments: Arguments) -> None:
+    """Make it where it is missing; one that is there stays as it is, whatever its arguments. Raises `LinkLost`."""
     try:
         async with link.channel() as channel:
             await channel.has_queue(stream)
     except NoSuchQueue:
         async with link.channel() as channel:
-            await channel.make_stream(stream, log_arguments())
+            await channel.make_stream(stream, arguments)
 
 
 async def _make_whole(link: Link, genesis: Genesis) -> None:
@@ -144,7 +144,7 @@ async def _give_head_or_diverge(link: Link, stream: str, head: Head) -> None:
 
 async def give_head(link: Link, stream: str, head: Head) -> Delivery:
     """The first message of a stream, which is `head` where the stream was empty or missing."""
-    await _make_stream(link, stream)
+    await make_stream(link, stream, log_arguments())
     async with link.channel(confirms=True) as channel:
         await channel.append(
             stream, encode_head(head), secrets.token_hex(8), limit_s=CONFIRM_LIMIT_S

@@ -4,6 +4,7 @@ Pure and fixed for ever: the log outlives the code. No queue, exchange or bindin
 """
 
 import zlib
+from urllib.parse import quote
 
 Arguments = dict[str, str | int]
 
@@ -60,14 +61,24 @@ def emit_arguments(max_age: str, max_bytes: int) -> Arguments:
     }
 
 
+def hash_of(room: str) -> int:
+    """What stands for a room in the head of a record, of 32 bits."""
+    return zlib.crc32(room.encode())
+
+
 def bucket_of(room: str) -> int:
-    """The bucket of a room, of 0 to `BUCKETS` - 1."""
-    return zlib.crc32(room.encode()) % BUCKETS
+    """The bucket of a room, of 0 to `BUCKETS` - 1: the last bits of its hash."""
+    return hash_of(room) % BUCKETS
 
 
 def to_bucket(bucket: int) -> str:
     """The routing key of a bucket on the exchange of signals."""
     return f"bucket.{bucket}"
+
+
+def to_bucket_of(channel: str, bucket: int) -> str:
+    """As `to_bucket`, among the Socket.IO managers of one channel; whatever its name is, no wildcard stands in it."""
+    return f"{to_bucket(bucket)}.{quote(channel, safe='')}"
 
 
 def to_node(name: str) -> str:

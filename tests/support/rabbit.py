@@ -49,13 +49,13 @@ class Rabbit:
         folder.mkdir(parents=True, exist_ok=True)
         self.node = f"{name}@localhost"
         self._folder = folder
+        self._home = make_home(folder / "home")
         self._mapper = mapper or PortMapper(folder)
         self._owns_mapper = mapper is None
         self._port, self._tls_port, self._erlang_port = HeldPort(), HeldPort(), HeldPort()
-        self._home = make_home(folder / "home")
         self._kernel = {"inet_dist_use_interface": "{127,0,0,1}"} | dict(kernel or {})
         self._process: LeashedProcess | None = None
-        self._expected_end = self._frozen = self._has_streams = False
+        self._expected_end = self._frozen = self._was_frozen = self._has_streams = False
         own = {"tcp_listeners": f'[{{"{HOST}",{self._port}}}]', "loopback_users": "[]"}
         if tls:
             own |= {"ssl_listeners": f'[{{"{HOST}",{self._tls_port}}}]', "ssl_options": _tls_options(tls)}
@@ -94,6 +94,11 @@ class Rabbit:
     def frozen(self) -> bool:
         return self._frozen
 
+    @property
+    def was_frozen(self) -> bool:
+        """Whether it was, at any time since its start."""
+        return self._was_frozen
+
     def log_text(self) -> str:
         """What the broker has logged, and printed besides."""
         files = [self._folder / "broker.log", self._folder / "broker.out"]
@@ -106,14 +111,14 @@ class Rabbit:
         assert not self.running
         for port in (self._port, self._tls_port, self._erlang_port):
             block_until(lambda port=port: port.free, STOP_S, f"port {port} is free")  # type: ignore[misc]
-        self._expected_end = self._frozen = False
+        self._expected_end = self._frozen = self._was_frozen = False
         command = [str(self._home / "sbin" / "rabbitmq-server")]
         self._process = LeashedProcess(command, self._environment | {"ERL_AFLAGS": PRELOAD}, self._folder / "broker.out")
 
     def wait_ready(self) -> None:
         """Block until it takes clients: guest gets into the vhost `/`. Streams that it had have their leaders half a second later."""
         block_until(self._takes_clients, START_S, f"{self.node} takes clients")
-        if not self._has_streams and self._owns_mapper:
+        if not self._has_streams and self._owns_mapper:  # a cluster does it when it is whole
             self.begin_streams()
             self.write_down()
 
@@ -133,7 +138,7 @@ class Rabbit:
     def freeze(self) -> None:
         """SIGSTOP: its sockets stay open and it does nothing, until `thaw`."""
         self._signal(signal.SIGSTOP, "T")
-        self._frozen = True
+        self._frozen = self._was_frozen = True
 
     def thaw(self) -> None:
         """SIGCONT."""

@@ -136,6 +136,8 @@ class TcpProxy:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pass_to_target(reader, writer, target))
                 group.create_task(self._pass_back(target_reader, writer))
+            for each in writers:
+                each.close()  # either side has said all that it had to say
         except* OSError:
             pass  # either side has reset it, or the target refuses: so do we
         finally:
@@ -151,18 +153,19 @@ class TcpProxy:
                 self._left = None
                 self.cuts += 1
                 _reset(client)
-                break
+                target.close()  # once what was written has gone
+                return
             if self._left is not None:
                 self._left -= len(data)
             target.write(data)
             await target.drain()
-        target.close()  # once what was written has gone
+        target.write_eof()
 
     async def _pass_back(self, reader: StreamReader, client: StreamWriter) -> None:
         while data := await self._next(reader):
             client.write(data)
             await client.drain()
-        client.close()
+        client.write_eof()
 
     async def _next(self, reader: StreamReader) -> bytes:
         """What comes, once it may pass; empty at the end."""

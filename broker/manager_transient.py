@@ -1,0 +1,133 @@
+"""What need not last, between the managers of a channel: over an exclusive queue of each, bound to the buckets in which it has a member."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+
+from broker.batch import MOST_RECORDS, Batch, decode_body, encode_batch
+from broker.manager_counts import Counts
+from broker.manager_interest import Interest
+from broker.manager_stream import Settings
+from broker.manager_wire import buckets_of
+from broker.rabbitmq_channel import Channel, Inbox, LinkLost
+from broker.rabbitmq_link import Link
+from broker.topology import SIGNALS, to_bucket_of
+
+MOST_WAITING = 2_000  # records; what is more is dropped, the newest first: the broker is slower than we are
+MOST_AT_ONCE_BYTES = 256 * 1024
+TAKEN_AT_ONCE = 50  # messages
+UNBIND_AFTER_S = 10.0  # a bucket in which nobody is any more: often somebody is again
+PAUSE_S = 0.2
+
+
+class Transients:
+    """`receive` is given records as they come. Without `interest` nothing is listened to."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        node: str,
+        counts: Counts,
+        interest: Interest | None,
+        receive: Callable[[Sequence[bytes]], Awaitable[None]],
+    ) -> None:
+        self._urls, self._channel, self._node, self._counts = settings.urls, settings.channel, node, counts
+        self._interest, self._receive = interest, receive
+        self._link: Link | None = None
+        self._waiting: list[tuple[bytes, bytes]] = []  # the addresses and the record
+        self._more, self._changed = asyncio.Event(), asyncio.Event()
+        if interest is not None:
+            interest.changed = self._changed.set
+        self.bound: frozenset[int] = frozenset()  # the buckets that the queue is bound to now
+
+    def publish(self, addresses: bytes, record: bytes) -> None:
+        """Send a record to who is bound to a bucket of it. It is dropped while the broker is away, or too much waits."""
+        if self._link is None or not self._link.up or len(self._waiting) >= MOST_WAITING:
+            self._counts.transient_dropped += 1
+            return
+        self._counts.sent += 1
+        self._waiting.append((addresses, record))
+        self._more.set()
+
+    async def run(self) -> None:
+        """Send, receive and keep the bindings, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            link = self._link = Link(self._urls, f"tidegate {self._channel} transient {self._node[:8]}")
+            tasks.create_task(link.run())
+            tasks.create_task(self._keep(link))
+
+    async def _keep(self, link: Link) -> None:
+        while True:
+            try:
+                async with link.channel() as channel:
+                    await self._use(channel)
+            except* LinkLost:
+                self.bound = frozenset()
+                await asyncio.sleep(PAUSE_S)
+
+    async def _use(self, channel: Channel) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            if self._interest is None:
+                await channel.make_exchange(SIGNALS)
+            else:
+                # a name of its own for each connection: the old queue may still be there for a while
+                queue = f"{SIGNALS}.{self._channel}.{self._node[:8]}.{secrets.token_hex(4)}"
+                await channel.make_own_queue(queue, SIGNALS, [])
+                tasks.create_task(self._take(await channel.consume(queue)))
+                tasks.create_task(self._bind(channel, queue, self._interest))
+            tasks.create_task(self._send(channel))
+
+    async def _send(self, channel: Channel) -> None:
+        """What waits leaves together, by its buckets; a record of several comes once all the same."""
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            waiting, self._waiting = self._waiting, []
+            by_buckets: dict[tuple[int, ...], list[bytes]] = {}
+            for addresses, record in waiting:
+                by_buckets.setdefault(tuple(buckets_of(addresses)), []).append(record)
+            for buckets, records in by_buckets.items():
+                first, *others = (to_bucket_of(self._channel, bucket) for bucket in buckets)
+                for some in _parted(records):
+                    await channel.publish(SIGNALS, first, encode_batch(some), sender=self._node, id="", others=others)
+
+    async def _take(self, inbox: Inbox) -> None:
+        while True:
+            for delivery in await inbox.take(TAKEN_AT_ONCE):
+                body = decode_body(delivery.body)
+                if isinstance(body, Batch):
+                    self._counts.heard += len(body.records)
+                    await self._receive(body.records)
+
+    async def _bind(self, channel: Channel, queue: str, interest: Interest) -> None:
+        """Bind at once what is wanted, unbind what has not been wanted for a while."""
+        loop = asyncio.get_running_loop()
+        unwanted: dict[int, float] = {}  # since when
+        while True:
+            self._changed.clear()
+            wanted, now = interest.buckets, loop.time()
+            for bucket in wanted - self.bound:
+                await channel.bind(queue, SIGNALS, to_bucket_of(self._channel, bucket))
+                self.bound |= {bucket}
+            unwanted = {bucket: unwanted.get(bucket, now) for bucket in self.bound - wanted}
+            for bucket in [bucket for bucket, since in unwanted.items() if now - since >= UNBIND_AFTER_S]:
+                await channel.unbind(queue, SIGNALS, to_bucket_of(self._channel, bucket))
+                self.bound -= {bucket}
+                del unwanted[bucket]
+            try:
+                await asyncio.wait_for(self._changed.wait(), UNBIND_AFTER_S / 2)
+            except TimeoutError:
+                continue
+
+
+def _parted(records: Sequence[bytes]) -> list[list[bytes]]:
+    """The records in messages that are not too large, unless one is by itself."""
+    parts: list[list[bytes]] = []
+    size = 0
+    for record in records:
+        if not parts or len(parts[-1]) == MOST_RECORDS or size + len(record) > MOST_AT_ONCE_BYTES:
+            parts.append([])
+            size = 0
+        parts[-1].append(record)
+        size += len(record)
+    return parts
