@@ -68,6 +68,7 @@ class Follower:
             try:
                 async with self._link.channel() as channel:
                     inbox = self._inbox = await self._consume(channel)
+                    gone_since = apart_since = None
                     anchored, unacknowledged = not isinstance(self._at, Anchor), 0
                     late_at = loop.time() + ARRIVAL_S
                     while True:
