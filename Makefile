@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 VENDORED := node/edge/web/vendor/socket.io.esm.min.js
-CODE := $(wildcard node broker loadtest tests bench)
+CODE := $(wildcard node broker loadtest tests bench deploy)
 CHECKS := check-format check-lint check-types check-imports check-dependencies check-hosts check-deploy
 
 .PHONY: help up test check $(CHECKS) fmt bench lock clean page

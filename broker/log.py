@@ -23,7 +23,7 @@ from typing import Protocol
 import msgspec
 
 
-class Position(msgspec.Struct, frozen=True, order=True):
+class Position(msgspec.Struct, frozen=True, order=True, gc=False):
     """A place in one partition: just behind the record that has this offset.
 
     `offset` is strictly increasing within a partition and starts at 1 or above (0 is the start of the partition);
@@ -39,7 +39,7 @@ START = Position(0, 0)
 MOST_IN_BATCH = 5_000  # records a follower gets at once: one transaction of a read model
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct, frozen=True, gc=False):
     """One appended event, as every follower sees it."""
 
     partition: int

@@ -66,7 +66,7 @@ class RabbitLog:
         self._genesis, self._appending, self._following = genesis, appending, following
         self._hearings = [Hearing() for _ in range(genesis.partitions)]
         self._appenders = [
-            Appender(appending, stream_of(partition), confirmed=self._expect(partition))
+            Appender(appending, stream_of(partition), confirmed=self._expect(partition), limit_s=APPEND_LIMIT_S)
             for partition in range(genesis.partitions)
         ]
         self._closed = False
@@ -86,20 +86,16 @@ class RabbitLog:
         return links and not self._closed and not any(appender.failing for appender in self._appenders)
 
     async def append(self, partition: int, data: bytes) -> None:
-        await self.append_all(partition, (data,))
+        await self._put(partition, (data,))
 
     async def append_all(self, partition: int, data: Sequence[bytes]) -> None:
+        await self._put(partition, data)
+
+    def _put(self, partition: int, data: Sequence[bytes]) -> "asyncio.Future[None]":
         check_partition(partition, self.partitions)
         if self._closed:
             raise LogUnavailable("the log is closed")
-        appender = self._appenders[partition]
-        done = appender.put(data)
-        try:
-            async with asyncio.timeout(APPEND_LIMIT_S):
-                await done
-        except TimeoutError:
-            appender.late()
-            raise LogUnavailable(appender.why) from None
+        return self._appenders[partition].put(data)
 
     def follow(self, partition: int, after: Position) -> AsyncGenerator[Sequence[Record], None]:
         check_partition(partition, self.partitions)
@@ -278,9 +274,10 @@ def _records(partition: int, delivery: Delivery, *, behind: int) -> list[Record]
     body = decode_body(delivery.body)
     if not isinstance(body, Batch):
         return []
+    records = body.records[behind:] if behind else body.records
     return [
-        Record(partition, Position(to_position(delivery.offset, index), zlib.crc32(data)), data)
-        for index, data in enumerate(body.records[behind:], behind + 1)
+        Record(partition, Position(offset, zlib.crc32(data)), data)
+        for offset, data in enumerate(records, to_position(delivery.offset, behind + 1))
     ]
 
 

@@ -5,6 +5,7 @@ for it (LOG: 213,000 events/s at 100 a batch).
 """
 
 import asyncio
+import math
 import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,12 +16,12 @@ from broker.rabbitmq_channel import Channel, LinkLost, NotConfirmed, NotTaken
 from broker.rabbitmq_link import Link
 
 CONFIRM_LIMIT_S = 2.0  # past it the connection is taken for dead
-PROOF_LIMIT_S = 0.5  # for a channel's first message: a broker that has just started loses it where its stream has no leader yet
+PROOF_LIMIT_S = 0.4  # for a channel's first message: a broker that has just started loses it where its stream has no leader yet
 MOST_WAITING = 10_000  # records: some seconds of what one process appends
 MOST_WAITING_BYTES = 16 * 1024 * 1024
 MOST_AT_ONCE = 1_000  # records in one message
 MOST_AT_ONCE_BYTES = 256 * 1024
-FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.5
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.05, 0.2
 MARK_BYTES = 16
 
 
@@ -31,10 +32,10 @@ async def _made_elsewhere() -> None:
 class Pending:
     """Records on their way together; `done` belongs to whoever waits, if anyone does, and who has given up has cancelled it."""
 
-    __slots__ = ("appended", "done", "records", "size")
+    __slots__ = ("appended", "done", "due", "records", "size")
 
-    def __init__(self, records: Sequence[bytes], done: "asyncio.Future[None] | None") -> None:
-        self.records, self.done, self.appended = records, done, 0
+    def __init__(self, records: Sequence[bytes], done: "asyncio.Future[None] | None", due: float) -> None:
+        self.records, self.done, self.due, self.appended = records, done, due, 0
         self.size = sum(map(len, records))
 
     @property
@@ -47,7 +48,8 @@ class Appender:
     """Appends to `stream`, over whatever connections `link` has, while `run` runs. `confirmed(id)` is told of each message by its id.
 
     `make` is asked to make the stream: at each new connection, and where it turns out to be missing; it may raise `LinkLost`. Every
-    message says that it is from `sender`. `most` records, and `most_bytes` of them, may wait.
+    message says that it is from `sender`. `most` records, and `most_bytes` of them, may wait; what somebody has waited for for
+    `limit_s` is refused.
     """
 
     def __init__(
@@ -60,10 +62,13 @@ class Appender:
         sender: str | None = None,
         most: int = MOST_WAITING,
         most_bytes: int = MOST_WAITING_BYTES,
+        limit_s: float = math.inf,
     ) -> None:
         self.link = link  # another one may be given while `run` does not run
         self._stream, self._confirmed, self._make, self._sender = stream, confirmed, make, sender
-        self._most, self._most_bytes = most, most_bytes
+        self._most, self._most_bytes, self._limit_s = most, most_bytes, limit_s
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None  # one for all: a timer for each record would be a third of its cost
         self._waiting: deque[Pending] = deque()
         self._records = self._bytes = self._awaited = 0
         self.appended_records = 0  # ever
@@ -97,22 +102,25 @@ class Appender:
             await self._room.wait()
 
     def put(self, records: Sequence[bytes]) -> "asyncio.Future[None]":
-        """Queue records: done once all of them are confirmed. Raises `LogUnavailable` when too many wait."""
+        """Queue records: done once all of them are confirmed, or failed with `LogUnavailable`. Raises it when too many wait."""
         while self._waiting and self._waiting[0].is_over:
             self._take_out(self._waiting.popleft())
         if self.is_full:
             raise LogUnavailable("too many records wait for the log")
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[None] = self._loop.create_future()
         if records:
-            self._add(Pending(records, done))
+            due = self._loop.time() + self._limit_s
+            self._add(Pending(records, done, due))
             self._awaited += 1
+            if self._timer is None and due < math.inf:
+                self._timer = self._loop.call_at(due, self._refuse_late)
         else:
             done.set_result(None)
         return done
 
     def leave(self, record: bytes) -> None:
         """Queue a record that nobody waits for, full or not: who has no `room` waits for it."""
-        self._add(Pending((record,), None))
+        self._add(Pending((record,), None, math.inf))
 
     def _add(self, pending: Pending) -> None:
         self._waiting.append(pending)
@@ -121,10 +129,19 @@ class Appender:
         self._idle.clear()
         self._more.set()
 
-    def late(self) -> None:
-        """A record was given up waiting for."""
-        self.why = self.why or "the log did not answer in time"
-        self._more.set()
+    def _refuse_late(self) -> None:
+        """Refuse who has waited for too long, and look again when the next one will have."""
+        self._timer, now = None, self._loop.time()
+        for pending in self._waiting:
+            if pending.done is None or pending.done.done():
+                continue
+            if pending.due > now:
+                self._timer = self._loop.call_at(pending.due, self._refuse_late)
+                break
+            self.why = self.why or "the log did not answer in time"
+            pending.done.set_exception(LogUnavailable(self.why))
+        self._forget()
+        self._more.set()  # where it is not known whether anything can be appended, that is to be found out
 
     async def appended(self) -> None:
         """Return when nothing waits."""

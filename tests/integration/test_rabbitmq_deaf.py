@@ -26,23 +26,18 @@ class Node:
 
 
 @asynccontextmanager
-async def node(rabbit: Rabbit, vhost: str, name: str) -> AsyncIterator[Node]:
+async def node(rabbit: Rabbit, rabbit_url: str, name: str) -> AsyncIterator[Node]:
     counting = Counting()
     async with AmqpProxy(rabbit.port).listening() as proxy:
-        url = rabbit.url_for(vhost).replace(f":{rabbit.port}", f":{proxy.port}")
+        url = rabbit_url.replace(f":{rabbit.port}", f":{proxy.port}")
         async with open_rabbitmq([url], partitions=2, name=name, observe=counting) as broker:
             yield Node(broker, proxy, counting)
 
 
-@pytest.fixture
-def vhost(rabbit: Rabbit) -> str:
-    return rabbit.fresh_vhost()
-
-
-async def test_a_node_that_hears_everything_is_not_deaf(rabbit: Rabbit, vhost: str) -> None:
+async def test_a_node_that_hears_everything_is_not_deaf(rabbit: Rabbit, rabbit_url: str) -> None:
     """Two nodes that say and read things, and then nothing, lose no connection and hear a canary a second."""
     async with AsyncExitStack() as stack:
-        one, other = [await stack.enter_async_context(node(rabbit, vhost, name)) for name in ("one", "other")]
+        one, other = [await stack.enter_async_context(node(rabbit, rabbit_url, name)) for name in ("one", "other")]
         readings = [await stack.enter_async_context(reading(who.log)) for who in (one, other)]
         for number in range(30):
             await (one, other)[number % 2].log.append(0, b"%d" % number)
@@ -56,9 +51,9 @@ async def test_a_node_that_hears_everything_is_not_deaf(rabbit: Rabbit, vhost: s
             assert all(0 <= seconds < 1 for seconds in who.counting.canaries)
 
 
-async def test_a_node_misses_its_own_message(rabbit: Rabbit, vhost: str) -> None:
+async def test_a_node_misses_its_own_message(rabbit: Rabbit, rabbit_url: str) -> None:
     """What it appended and does not get makes a node say that it is deaf; the next connection brings everything, once and in order."""
-    async with node(rabbit, vhost, "one") as one, reading(one.log, 1) as notes:
+    async with node(rabbit, rabbit_url, "one") as one, reading(one.log, 1) as notes:
         await one.log.append(1, b"heard")
         await notes.got("heard")
         one.proxy.deafen("follow")
@@ -71,11 +66,11 @@ async def test_a_node_misses_its_own_message(rabbit: Rabbit, vhost: str) -> None
         assert one.log.up
 
 
-async def test_a_node_misses_what_another_has_read(rabbit: Rabbit, vhost: str) -> None:
+async def test_a_node_misses_what_another_has_read(rabbit: Rabbit, rabbit_url: str) -> None:
     """A node that appends nothing itself hears from the other's canaries that there is more than it gets."""
     async with (
-        node(rabbit, vhost, "one") as one,
-        node(rabbit, vhost, "other") as other,
+        node(rabbit, rabbit_url, "one") as one,
+        node(rabbit, rabbit_url, "other") as other,
         reading(one.log) as notes,
         reading(other.log) as others,
     ):
@@ -91,9 +86,9 @@ async def test_a_node_misses_what_another_has_read(rabbit: Rabbit, vhost: str) -
         assert len(one.counting.lost_for) == 1 and other.counting.lost_for == []
 
 
-async def test_a_node_misses_its_canary(rabbit: Rabbit, vhost: str) -> None:
+async def test_a_node_misses_its_canary(rabbit: Rabbit, rabbit_url: str) -> None:
     """A node that does not hear its own signals says so until it does, over another connection; the log goes on meanwhile."""
-    async with node(rabbit, vhost, "one") as one, node(rabbit, vhost, "other") as other, reading(one.log) as notes:
+    async with node(rabbit, rabbit_url, "one") as one, node(rabbit, rabbit_url, "other") as other, reading(one.log) as notes:
         got: list[bytes] = []
         one.broker.signals.subscribe(got.append)
         one.proxy.deafen("signal")
@@ -111,9 +106,9 @@ async def test_a_node_misses_its_canary(rabbit: Rabbit, vhost: str) -> None:
         assert other.counting.lost_for == []
 
 
-async def test_a_node_that_stays_deaf_says_so_all_the_time(rabbit: Rabbit, vhost: str) -> None:
+async def test_a_node_that_stays_deaf_says_so_all_the_time(rabbit: Rabbit, rabbit_url: str) -> None:
     """Where other connections are deaf, too, they are tried again and again, and none of them is taken for a cure."""
-    async with node(rabbit, vhost, "one") as one:
+    async with node(rabbit, rabbit_url, "one") as one:
         one.proxy.deafen("signal", later=True)
         await wait_until(lambda: one.broker.deaf, SILENT_S + CANARY_EVERY_S + BUSY_S, "it notices")
 

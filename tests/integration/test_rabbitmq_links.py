@@ -34,24 +34,19 @@ class Opened:
         await wait_until(lambda: len(self.counting.lost_for) >= losses and self.log.up, PATIENCE_S, "the log is back")
 
 
-@pytest.fixture
-def vhost(rabbit: Rabbit) -> str:
-    return rabbit.fresh_vhost()
-
-
 @asynccontextmanager
-async def through_proxy(rabbit: Rabbit, vhost: str, *, partitions: int = 1) -> AsyncIterator[Opened]:
+async def through_proxy(rabbit: Rabbit, rabbit_url: str, *, partitions: int = 1) -> AsyncIterator[Opened]:
     counting = Counting()
     async with AmqpProxy(rabbit.port).listening() as proxy:
-        url = rabbit.url_for(vhost).replace(f":{rabbit.port}", f":{proxy.port}")
+        url = rabbit_url.replace(f":{rabbit.port}", f":{proxy.port}")
         async with open_rabbitmq([url], partitions=partitions, name="here", observe=counting) as broker:
             yield Opened(broker, proxy, counting)
 
 
-async def test_a_connection_cut_in_the_middle_of_a_batch_loses_nothing(rabbit: Rabbit, vhost: str) -> None:
+async def test_a_connection_cut_in_the_middle_of_a_batch_loses_nothing(rabbit: Rabbit, rabbit_url: str) -> None:
     """Twenty times the appending connection is cut after some more bytes: everything acked is there, in order; nothing is refused."""
     sizes = random.Random(7)
-    async with through_proxy(rabbit, vhost, partitions=2) as here, reading(here.log, 0) as zero, reading(here.log, 1) as one:
+    async with through_proxy(rabbit, rabbit_url, partitions=2) as here, reading(here.log, 0) as zero, reading(here.log, 1) as one:
         async with load(here.log, workers=50) as working:
             for cut in range(1, 21):
                 for passage in here.proxy.named("append"):
@@ -67,9 +62,9 @@ async def test_a_connection_cut_in_the_middle_of_a_batch_loses_nothing(rabbit: R
         assert len(here.counting.lost_for) == 20
 
 
-async def test_the_following_connection_goes_while_the_appending_stays(rabbit: Rabbit, vhost: str) -> None:
+async def test_the_following_connection_goes_while_the_appending_stays(rabbit: Rabbit, rabbit_url: str) -> None:
     """Twenty times it is cut under load: no append notices, and who follows gets each record once, without a gap."""
-    async with through_proxy(rabbit, vhost) as here, reading(here.log) as notes:
+    async with through_proxy(rabbit, rabbit_url) as here, reading(here.log) as notes:
         async with load(here.log, workers=20) as working:
             for cut in range(1, 21):
                 here.proxy.cut("follow")
@@ -82,11 +77,11 @@ async def test_the_following_connection_goes_while_the_appending_stays(rabbit: R
         assert len(notes.texts) == len(set(notes.texts))
 
 
-async def test_the_appending_connection_goes_while_the_following_stays(rabbit: Rabbit, vhost: str) -> None:
+async def test_the_appending_connection_goes_while_the_following_stays(rabbit: Rabbit, rabbit_url: str) -> None:
     """Who follows goes on getting what others append, and is not connected anew."""
     async with (
-        open_rabbitmq([rabbit.url_for(vhost)], partitions=1, name="other") as other,
-        through_proxy(rabbit, vhost) as here,
+        open_rabbitmq([rabbit_url], partitions=1, name="other") as other,
+        through_proxy(rabbit, rabbit_url) as here,
         reading(here.log) as notes,
     ):
         here.proxy.cut("append")
@@ -98,9 +93,9 @@ async def test_the_appending_connection_goes_while_the_following_stays(rabbit: R
         assert len(here.counting.lost_for) == 1
 
 
-async def test_an_appending_connection_that_hangs_refuses_in_time(rabbit: Rabbit, vhost: str) -> None:
+async def test_an_appending_connection_that_hangs_refuses_in_time(rabbit: Rabbit, rabbit_url: str) -> None:
     """Nothing comes back over it and nothing closes it: appends are refused within 3 s at most, another connection takes them."""
-    async with through_proxy(rabbit, vhost) as here, reading(here.log) as notes:
+    async with through_proxy(rabbit, rabbit_url) as here, reading(here.log) as notes:
         await here.log.append(0, b"before")
         for passage in here.proxy.named("append"):
             passage.hold()
@@ -114,9 +109,9 @@ async def test_an_appending_connection_that_hangs_refuses_in_time(rabbit: Rabbit
         assert len(here.counting.lost_for) == 1
 
 
-async def test_a_following_connection_that_hangs_is_replaced(rabbit: Rabbit, vhost: str) -> None:
+async def test_a_following_connection_that_hangs_is_replaced(rabbit: Rabbit, rabbit_url: str) -> None:
     """Nobody is told anything over it: it is noticed within 3 s, and what came meanwhile is read over another one."""
-    async with through_proxy(rabbit, vhost) as here, reading(here.log) as notes:
+    async with through_proxy(rabbit, rabbit_url) as here, reading(here.log) as notes:
         await here.log.append(0, b"before")
         await notes.got("before")
         for passage in here.proxy.named("follow"):
@@ -129,11 +124,11 @@ async def test_a_following_connection_that_hangs_is_replaced(rabbit: Rabbit, vho
         assert len(here.counting.lost_for) == 1
 
 
-async def test_a_node_out_of_reach_is_level_as_soon_as_it_is_not(rabbit: Rabbit, vhost: str) -> None:
+async def test_a_node_out_of_reach_is_level_as_soon_as_it_is_not(rabbit: Rabbit, rabbit_url: str) -> None:
     """While the broker refuses it, a node that did not append hears nothing; within a second from the cure it has everything."""
     async with (
-        open_rabbitmq([rabbit.url_for(vhost)], partitions=1, name="other") as other,
-        through_proxy(rabbit, vhost) as here,
+        open_rabbitmq([rabbit_url], partitions=1, name="other") as other,
+        through_proxy(rabbit, rabbit_url) as here,
         reading(here.log) as notes,
     ):
         await other.log.append(0, b"before")
@@ -153,9 +148,9 @@ async def test_a_node_out_of_reach_is_level_as_soon_as_it_is_not(rabbit: Rabbit,
         assert notes.texts == ["before", *texts]
 
 
-async def test_who_reads_slowly_gets_everything(rabbit: Rabbit, vhost: str) -> None:
+async def test_who_reads_slowly_gets_everything(rabbit: Rabbit, rabbit_url: str) -> None:
     """More messages than are sent ahead wait at the broker until those before them are taken, and none is lost or comes twice."""
-    async with through_proxy(rabbit, vhost) as here, aclosing(here.log.follow(0, START)) as batches:
+    async with through_proxy(rabbit, rabbit_url) as here, aclosing(here.log.follow(0, START)) as batches:
         texts = [f"{number}" for number in range(3 * PREFETCH)]
         for text in texts:
             await here.log.append(0, text.encode())
