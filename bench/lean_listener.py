@@ -26,6 +26,7 @@ class LeanListener(asyncio.Protocol):
         self._answers: dict[int, asyncio.Future[list[Any]]] = {}
         self.numbers: list[int] | None = None  # those in them, where they are wanted
         self.count = 0
+        self._awaited: tuple[int, asyncio.Future[None]] | None = None
         self.last_at = 0.0
         self.lost = False
 
@@ -50,6 +51,19 @@ class LeanListener(asyncio.Protocol):
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         self._send(b"42%d" % number + json.dumps([event, *arguments]).encode())
         return await asyncio.wait_for(answer, _ANSWER_S)
+
+    async def heard(self, count: int) -> None:
+        """Return once so many have come."""
+        if self.count < count:
+            self._awaited = count, asyncio.get_running_loop().create_future()
+            await self._awaited[1]
+
+    async def quiet(self, quiet_s: float) -> None:
+        """Return once nothing has come for so long."""
+        left_s = quiet_s
+        while left_s > 0:
+            await asyncio.sleep(left_s)
+            left_s = self.last_at + quiet_s - time.monotonic()
 
     def close(self) -> None:
         """Close the connection."""
@@ -85,6 +99,9 @@ class LeanListener(asyncio.Protocol):
         if buffer.startswith(b'42["tick"', start, end):
             self.count += 1
             self.last_at = time.monotonic()
+            if self._awaited is not None and self.count >= self._awaited[0]:
+                self._awaited[1].set_result(None)
+                self._awaited = None
             if self.numbers is not None:
                 self.numbers.append(json.loads(buffer[start + 2 : end])[1]["number"])
             return

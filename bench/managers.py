@@ -1,4 +1,4 @@
-"""One python-socketio application under its own manager for RabbitMQ and under ours: what is lost in a restart, how fast it is, what it costs.
+"""One python-socketio application under its own manager for RabbitMQ and under ours: what is lost, how fast it is, what it costs.
 
 The application is that of the tests (`tests/support/chatter.py`): a line differs. Each process serves on uvicorn as it is by default; its
 clients are lean ones in this process. All on one RabbitMQ of one scheduler thread, which costs its share of the same two cores.
@@ -65,8 +65,7 @@ class Pair:
     async def heard(self, count: int) -> None:
         """Wait until the consumer's client has had so many events."""
         async with asyncio.timeout(LIMIT_S):
-            while self.hearing.count < count:
-                await asyncio.sleep(0.005)
+            await self.hearing.heard(count)
 
     def per_event_us(self, before: dict[str, float], events: int) -> dict[str, float]:
         """Microseconds of processor time since `before`, by part."""
@@ -143,8 +142,7 @@ async def restart(rabbit: Rabbit, kind: str) -> dict[str, Any]:
         await asyncio.to_thread(rabbit.wait_ready)
         away_s = time.monotonic() - began
         await asyncio.sleep(max(0.0, RESTART_S - 3 - away_s))
-        while time.monotonic() - both.hearing.last_at < QUIET_S:
-            await asyncio.sleep(0.2)
+        await both.hearing.quiet(QUIET_S)
         numbers = both.hearing.numbers
         return {
             "broker_away_s": round(away_s, 1),

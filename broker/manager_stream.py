@@ -25,6 +25,7 @@ LARGEST = (
     8 * 1024 * 1024
 )  # bytes of a record: RabbitMQ 4 refuses messages over 16 MiB, and whoever sends one has its channel closed
 PAUSE_S = 0.2
+APART_S = 0.005  # nobody sees so much; at 1,000 emits a second it is a fifth of the work, and below 200 no emit waits
 LOOK_EVERY_S = 0.5
 AWAY_S = 1.0  # a connection that is made again sooner is no news
 TELL_EVERY_S = 30.0
@@ -57,7 +58,13 @@ class EmitStream:
         self._stream = emits_of(settings.channel)
         appending = self._link("emit")
         self._appender = Appender(
-            appending, self._stream, make=self._make, sender=node, most=settings.most, most_bytes=settings.most_bytes
+            appending,
+            self._stream,
+            make=self._make,
+            sender=node,
+            most=settings.most,
+            most_bytes=settings.most_bytes,
+            apart_s=APART_S,
         )
         self._senders = Senders()
         self._first: Delivery | None = None  # what reading began with

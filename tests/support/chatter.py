@@ -86,6 +86,7 @@ def main(kind: str, url: str, channel: str = "socketio") -> None:
     """Serve it on a free port of the loopback and print where; SIGTERM ends it."""
     config = uvicorn.Config(make_application(make_manager(kind, url, channel)), port=0, log_level="warning", lifespan="off")
     listener = config.bind_socket()
+    listener.listen()  # who reads the address may connect at once
     sys.stdout.write(f"http://127.0.0.1:{listener.getsockname()[1]}\n")
     sys.stdout.flush()
     uvicorn.Server(config).run(sockets=[listener])
