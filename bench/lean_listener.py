@@ -24,7 +24,7 @@ class LeanListener(asyncio.Protocol):
         self._next_id = 0
         self._connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answers: dict[int, asyncio.Future[list[Any]]] = {}
-        self.numbers: list[int] | None = None  # those in them, where they are wanted
+        self._ticks: list[tuple[int, float]] | None = None
         self.count = 0
         self._awaited: tuple[int, asyncio.Future[None]] | None = None
         self.last_at = 0.0
@@ -51,6 +51,12 @@ class LeanListener(asyncio.Protocol):
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         self._send(b"42%d" % number + json.dumps([event, *arguments]).encode())
         return await asyncio.wait_for(answer, _ANSWER_S)
+
+    def keep(self) -> list[tuple[int, float]]:
+        """What comes from now on: the number of each event, and how many seconds it took where it says when it was sent."""
+        ticks: list[tuple[int, float]] = []
+        self._ticks = ticks
+        return ticks
 
     async def heard(self, count: int) -> None:
         """Return once so many have come."""
@@ -102,8 +108,9 @@ class LeanListener(asyncio.Protocol):
             if self._awaited is not None and self.count >= self._awaited[0]:
                 self._awaited[1].set_result(None)
                 self._awaited = None
-            if self.numbers is not None:
-                self.numbers.append(json.loads(buffer[start + 2 : end])[1]["number"])
+            if self._ticks is not None:
+                tick = json.loads(buffer[start + 2 : end])[1]
+                self._ticks.append((tick["number"], self.last_at - tick.get("at", self.last_at)))
             return
         packet = bytes(buffer[start:end])
         if packet == b"2":

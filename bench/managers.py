@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.lean_listener import LeanListener
-from bench.report import machine, write_results
+from bench.report import machine, percentile, write_results
 from tests.support.chatters import Chatter, chatters
 from tests.support.rabbit import Rabbit
 
@@ -120,20 +120,24 @@ async def pace(rabbit: Rabbit, kind: str, *, member: bool) -> dict[str, Any]:
     events = PACE * PACE_S
     async with pair(rabbit, kind, member=member) as both:
         expected = both.hearing.count + 1 + (events if member else 0)
-        before, began = both.cpu(), time.monotonic()
+        before = both.cpu()
+        ticks = both.hearing.keep()
         await both.asking.ask("pace", "room", events, PACE, TEXT)
         await asyncio.sleep(PACE_S)
         await both.asking.ask("burst", "last", 1, "")
         await both.heard(expected)
-        row = {"seconds": round(both.hearing.last_at - began, 1)}
-        return row | both.per_event_us(before, events) | {"events": events}
+        row: dict[str, Any] = both.per_event_us(before, events) | {"events": events}
+        if member:
+            took = sorted(seconds * 1000 for _, seconds in ticks[:-1])
+            row |= {"arrived_p50_ms": round(percentile(took, 0.5), 1), "arrived_p99_ms": round(percentile(took, 0.99), 1)}
+        return row
 
 
 async def restart(rabbit: Rabbit, kind: str) -> dict[str, Any]:
     """Kill the broker under events and start it again."""
     events = RESTART_RATE * RESTART_S
     async with pair(rabbit, kind, member=True) as both:
-        both.hearing.numbers = []
+        ticks = both.hearing.keep()
         await both.asking.ask("pace", "room", events, RESTART_RATE, TEXT)
         await asyncio.sleep(3)
         began = time.monotonic()
@@ -143,7 +147,7 @@ async def restart(rabbit: Rabbit, kind: str) -> dict[str, Any]:
         away_s = time.monotonic() - began
         await asyncio.sleep(max(0.0, RESTART_S - 3 - away_s))
         await both.hearing.quiet(QUIET_S)
-        numbers = both.hearing.numbers
+        numbers = [number for number, _ in ticks]
         return {
             "broker_away_s": round(away_s, 1),
             "emitted": events,

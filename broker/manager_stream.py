@@ -25,7 +25,6 @@ LARGEST = (
     8 * 1024 * 1024
 )  # bytes of a record: RabbitMQ 4 refuses messages over 16 MiB, and whoever sends one has its channel closed
 PAUSE_S = 0.2
-APART_S = 0.005  # nobody sees so much; at 1,000 emits a second it is a fifth of the work, and below 200 no emit waits
 LOOK_EVERY_S = 0.5
 AWAY_S = 1.0  # a connection that is made again sooner is no news
 TELL_EVERY_S = 30.0
@@ -40,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True):
     arguments: Arguments  # what the stream is made with
     most: int  # records that wait while the broker is away
     most_bytes: int
+    apart_s: float  # from one message to the next
     listen: bool
 
 
@@ -64,7 +64,7 @@ class EmitStream:
             sender=node,
             most=settings.most,
             most_bytes=settings.most_bytes,
-            apart_s=APART_S,
+            apart_s=settings.apart_s,
         )
         self._senders = Senders()
         self._first: Delivery | None = None  # what reading began with

@@ -66,7 +66,7 @@ class Chatter(socketio.AsyncNamespace):  # type: ignore[misc]
             begin = time.monotonic()
             for number in range(count):
                 await asyncio.sleep(begin + number / per_second - time.monotonic())
-                await self.emit("tick", {"number": number, "text": text}, room=room)
+                await self.emit("tick", {"number": number, "text": text, "at": time.monotonic()}, room=room)
 
         self.pacing = asyncio.create_task(at_its_pace())
 
