@@ -240,3 +240,30 @@ async def test_the_official_javascript_client(rabbit_url: str) -> None:
             assert told[:2] == [{"text": "é"}, ["two", 2]]
         await wait_until(lambda: js.of("js-1", "disconnect", reason="io server disconnect"), PATIENCE_S, "the disconnect")
         assert js.of("js-0", "disconnect") == []
+
+
+async def test_the_first_word_to_the_first_client(rabbit_url: str) -> None:
+    """What the handler of the very first connection emits comes to that client, although the broker is not even connected yet."""
+    manager = RabbitManager(rabbit_url)
+    async with served(manager) as url:
+
+        async def connect(sid: str, *_: Any) -> None:
+            await manager.server.emit("said", "welcome", to=sid)
+
+        manager.server.on("connect", connect)
+        async with guest(url) as one:
+            assert await one.hears(1) == ["welcome"]
+
+
+async def test_the_rights_that_the_page_names(rabbit: Rabbit) -> None:
+    """A user with the rights of docs/rabbitmq.md can do everything that a manager does."""
+    vhost = rabbit.fresh_vhost()
+    login = rabbit.fresh_user(vhost, configure=r"^tidegate\\..*", write=r"^(tidegate\\..*|amq\\.default)$", read=r"^tidegate\\..*")
+    async with pair(rabbit.url_for(vhost, login), transient=["typing"]) as (first, second, a, b):
+        await b.ask("enter", "red")
+        bucket = address_of("/", "red")[0]
+        await wait_until(lambda: bucket in buckets(second), PATIENCE_S, "the room's bucket is bound")
+        await first.server.emit("typing", 1, room="red")
+        await a.ask("say", "red", None, "to red")
+        assert await b.hears(1) == ["to red"]
+        await wait_until(lambda: ("typing", 1) in b.heard["/"], PATIENCE_S, "typing")
