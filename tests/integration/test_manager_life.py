@@ -193,6 +193,26 @@ async def test_what_cannot_be_sent_is_refused(rabbit_url: str, monkeypatch: pyte
     await manager.aclose()
 
 
+async def test_nobody_is_nobody(rabbit_url: str) -> None:
+    """An emit to no room at all reaches nobody, and one to skip several skips them, in whatever they are handed over."""
+    async with pair(rabbit_url) as (first, _, a, b):
+        await first.emit("said", "to nobody", room=[])
+        await first.emit("said", "to b", skip_sid=(a.sid(), "somebody"))
+        await first.emit("said", "to all", skip_sid=[])
+        assert await a.hears(1) == ["to all"]
+        assert await b.hears(2) == ["to b", "to all"]
+
+
+async def test_a_server_that_listens_to_nothing(rabbit_url: str) -> None:
+    """The clients of a server whose manager only writes hear what that server emits, and nothing else."""
+    deaf = RabbitManager(rabbit_url, write_only=True)
+    async with served(deaf) as url, guest(url) as one, pair(rabbit_url) as (first, _, a, _):
+        await first.emit("said", "elsewhere")
+        await one.ask("say", None, None, "here")
+        assert await a.hears(2) == ["elsewhere", "here"]
+        assert await one.hears(1) == ["here"]
+
+
 async def test_callbacks_have_an_end(rabbit_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Callbacks that are never answered do not pile up: past a bound the oldest is forgotten."""
     monkeypatch.setattr(broker.manager, "MOST_ASKED", 10)
