@@ -278,7 +278,9 @@ async def test_the_first_word_to_the_first_client(rabbit_url: str) -> None:
 async def test_the_rights_that_the_page_names(rabbit: Rabbit) -> None:
     """A user with the rights of docs/rabbitmq.md can do everything that a manager does."""
     vhost = rabbit.fresh_vhost()
-    login = rabbit.fresh_user(vhost, configure=r"^tidegate\\..*", write=r"^(tidegate\\..*|amq\\.default)$", read=r"^tidegate\\..*")
+    login = rabbit.fresh_user(
+        vhost, configure=r"^tidegate\\..*", write=r"^(tidegate\\..*|amq\\.default)$", read=r"^tidegate\\..*"
+    )
     async with pair(rabbit.url_for(vhost, login), transient=["typing"]) as (first, second, a, b):
         await b.ask("enter", "red")
         bucket = address_of("/", "red")[0]
