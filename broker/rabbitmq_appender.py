@@ -16,12 +16,12 @@ from broker.rabbitmq_channel import Channel, LinkLost, NotConfirmed, NotTaken
 from broker.rabbitmq_link import Link
 
 CONFIRM_LIMIT_S = 2.0  # past it the connection is taken for dead
-PROOF_LIMIT_S = 0.5  # for a channel's first message: a broker that has just started loses it where its stream has no leader yet
+PROOF_LIMIT_S = 0.4  # for a channel's first message: a broker that has just started loses it where its stream has no leader yet
 MOST_WAITING = 10_000  # records: some seconds of what one process appends
 MOST_WAITING_BYTES = 16 * 1024 * 1024
 MOST_AT_ONCE = 1_000  # records in one message
 MOST_AT_ONCE_BYTES = 256 * 1024
-FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.5
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.05, 0.2
 MARK_BYTES = 16
 
 

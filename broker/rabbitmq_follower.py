@@ -20,7 +20,7 @@ AT_ONCE = 50
 ARRIVAL_S = 1.0  # a message that is there comes within milliseconds: past this it is asked whether the stream is shorter
 APART_S = 3.0  # a broker that has just come back may not have its copy yet; one that has none is of no use
 GONE_S = 6.0  # a broker that starts may not know its streams for a moment
-FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.5
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.05, 0.2
 
 
 class Anchor(msgspec.Struct, frozen=True):

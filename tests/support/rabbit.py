@@ -33,7 +33,7 @@ class Rabbit:
 
     `settings` are those of Erlang's application `rabbit` and `kernel` those of its kernel, as Erlang terms. With `tls` it listens for amqps
     as well, and wants a client's certificate. The brokers of a cluster share a `mapper`. As a context manager it is started and ready, ends
-    with the block, and fails then if it has ended by itself.
+    with the block, and fails then if it has ended by itself. On two free cores it boots in 3 s; idle it takes 0.3% of one, and 140 MiB.
     """
 
     def __init__(
@@ -176,7 +176,9 @@ class Rabbit:
     # What is in it
 
     def fresh_vhost(self) -> str:
-        """The name of a new vhost, with nothing in it, in which guest may do everything. About 20 ms."""
+        """The name of a new vhost, with nothing in it, in which guest may do everything. Some 50 ms when it is asked for, and as much at
+        each start of the broker from then on: 60 made beforehand would double its boot.
+        """
         vhost = f"v{next(_numbers)}"
         self.erlang(f'rabbit_vhost:add(<<"{vhost}">>, <<"tests">>)')
         self.permit("guest", vhost, configure=_ALL, write=_ALL, read=_ALL)

@@ -103,9 +103,8 @@ class TcpProxy:
 
     async def _listen(self) -> None:
         if self._server is None:
-            listener = socket.socket(
-                socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP
-            )  # named, so that asyncio sets TCP_NODELAY
+            # Its protocol is named, so that asyncio sets TCP_NODELAY on what it accepts.
+            listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((HOST, self.port))
             self._server = await asyncio.start_server(self._link, sock=listener)
