@@ -304,7 +304,8 @@ async def open_rabbitmq(
 ) -> AsyncIterator[RabbitBroker]:
     """Open the log on the brokers at `urls` (hosts of one cluster), made with `partitions` partitions where `create` says so.
 
-    `name` is this process's among those that share the log. Raises `LogUnavailable` when no broker answers within 30 s (5 s without `create`) or lets us in,
+    `name` is this process's among those that share the log. Raises `LogUnavailable` when no broker answers within 30 s (5 s
+    without `create`) or lets us in,
     or there is no log; `LogDiverged` when a stream of it is gone; `ValueError` when it has another number of partitions (None takes
     what it has).
     """
