@@ -24,9 +24,9 @@ class LeanListener(asyncio.Protocol):
         self._next_id = 0
         self._connected: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._answers: dict[int, asyncio.Future[list[Any]]] = {}
-        self.ticks: list[int] = []  # the numbers in them, where `keeps` says so
-        self.keeps = False
+        self._ticks: list[tuple[int, float]] | None = None
         self.count = 0
+        self._awaited: tuple[int, asyncio.Future[None]] | None = None
         self.last_at = 0.0
         self.lost = False
 
@@ -51,6 +51,25 @@ class LeanListener(asyncio.Protocol):
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         self._send(b"42%d" % number + json.dumps([event, *arguments]).encode())
         return await asyncio.wait_for(answer, _ANSWER_S)
+
+    def keep(self) -> list[tuple[int, float]]:
+        """What comes from now on: the number of each event, and how many seconds it took where it says when it was sent."""
+        ticks: list[tuple[int, float]] = []
+        self._ticks = ticks
+        return ticks
+
+    async def heard(self, count: int) -> None:
+        """Return once so many have come."""
+        if self.count < count:
+            self._awaited = count, asyncio.get_running_loop().create_future()
+            await self._awaited[1]
+
+    async def quiet(self, quiet_s: float) -> None:
+        """Return once nothing has come for so long."""
+        left_s = quiet_s
+        while left_s > 0:
+            await asyncio.sleep(left_s)
+            left_s = self.last_at + quiet_s - time.monotonic()
 
     def close(self) -> None:
         """Close the connection."""
@@ -86,8 +105,12 @@ class LeanListener(asyncio.Protocol):
         if buffer.startswith(b'42["tick"', start, end):
             self.count += 1
             self.last_at = time.monotonic()
-            if self.keeps:
-                self.ticks.append(json.loads(buffer[start + 2 : end])[1]["number"])
+            if self._awaited is not None and self.count >= self._awaited[0]:
+                self._awaited[1].set_result(None)
+                self._awaited = None
+            if self._ticks is not None:
+                tick = json.loads(buffer[start + 2 : end])[1]
+                self._ticks.append((tick["number"], self.last_at - tick.get("at", self.last_at)))
             return
         packet = bytes(buffer[start:end])
         if packet == b"2":

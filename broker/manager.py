@@ -56,7 +56,8 @@ class RabbitManager(RoomManager):
     `url`: `amqp://` or `amqps://`, several hosts separated by commas. `channel`, `write_only`, `logger` and `json` as python-socketio has
     them. `transient`: the names of events that need not last, such as "typing". `buffer` and `buffer_bytes`: what is kept while
     the broker is away; past it `emit` waits. `max_age` (as RabbitMQ writes it) and `max_bytes`: what the stream is
-    made with; one that is there stays as it is. `counts` says what has happened so far.
+    made with; one that is there stays as it is. `apart_s`: messages follow each other by so much at the soonest, with what was emitted
+    meanwhile. `counts` says what has happened so far.
     """
 
     name = "rabbitmq"
@@ -74,6 +75,7 @@ class RabbitManager(RoomManager):
         buffer_bytes: int = 16 * 1024 * 1024,
         max_age: str = "1h",
         max_bytes: int = 1_000_000_000,
+        apart_s: float = 0.005,
     ) -> None:
         super().__init__(channel=channel, write_only=write_only, logger=logger, json=json)
         if not url.startswith(("amqp://", "amqps://")):
@@ -81,7 +83,7 @@ class RabbitManager(RoomManager):
         address = parse_address(url)
         assert isinstance(address, AmqpAddress)
         arguments = emit_arguments(max_age, max_bytes)
-        self._settings = Settings(address.urls, channel, arguments, buffer, buffer_bytes, listen=not write_only)
+        self._settings = Settings(address.urls, channel, arguments, buffer, buffer_bytes, apart_s, listen=not write_only)
         self._transient_events = frozenset(transient)
         self.counts = Counts()
         self._asked: dict[int, Callable[..., Any]] = {}

@@ -39,6 +39,7 @@ class Settings(msgspec.Struct, frozen=True):
     arguments: Arguments  # what the stream is made with
     most: int  # records that wait while the broker is away
     most_bytes: int
+    apart_s: float  # from one message to the next
     listen: bool
 
 
@@ -57,7 +58,13 @@ class EmitStream:
         self._stream = emits_of(settings.channel)
         appending = self._link("emit")
         self._appender = Appender(
-            appending, self._stream, make=self._make, sender=node, most=settings.most, most_bytes=settings.most_bytes
+            appending,
+            self._stream,
+            make=self._make,
+            sender=node,
+            most=settings.most,
+            most_bytes=settings.most_bytes,
+            apart_s=settings.apart_s,
         )
         self._senders = Senders()
         self._first: Delivery | None = None  # what reading began with

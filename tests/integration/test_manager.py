@@ -1,4 +1,4 @@
-"""An ordinary python-socketio application on several processes, under python-socketio's own manager and under ours: all that differs is a line."""
+"""An ordinary python-socketio application on several processes, under its own manager and under ours: one line differs."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -177,29 +176,19 @@ async def test_a_stream_that_was_cut_off(rabbit: Rabbit, rabbit_url: str, caplog
 async def test_a_node_that_is_cut_off_for_a_while(rabbit: Rabbit, rabbit_url: str) -> None:
     """A node without a connection keeps what its clients say, and is sent what it missed; then all have heard the same."""
     with TcpProxy(rabbit.port) as proxy:
-        async with served(RabbitManager(proxy.before(rabbit_url))) as first, served(RabbitManager(rabbit_url)) as second:
-            async with guest(first) as a, guest(second) as b:
-                await all_hear([a, b])
-                proxy.refuse()
-                for number in range(50):
-                    await a.ask("say", None, None, ["a", number])
-                    await b.ask("say", None, None, ["b", number])
-                assert a.said() == []
-                proxy.accept()
-                assert await a.hears(100) == await b.hears(100)
-                assert a.said() == [[who, number] for who in "ba" for number in range(50)]
+        managers = RabbitManager(proxy.before(rabbit_url)), RabbitManager(rabbit_url)
+        async with served(managers[0]) as first, served(managers[1]) as second, guest(first) as a, guest(second) as b:
+            await all_hear([a, b])
+            proxy.refuse()
+            for number in range(50):
+                await a.ask("say", None, None, ["a", number])
+                await b.ask("say", None, None, ["b", number])
+            assert a.said() == []
+            proxy.accept()
+            assert await a.hears(100) == await b.hears(100)
+            assert a.said() == [[who, number] for who in "ba" for number in range(50)]
 
 
 def remove_stream(rabbit: Rabbit, vhost: str) -> None:
     name = f'rabbit_misc:r(<<"{vhost}">>, queue, <<"{STREAM}">>)'
     rabbit.erlang(f'begin {{ok, Q}} = rabbit_amqqueue:lookup({name}), rabbit_amqqueue:delete(Q, false, false, <<"tests">>) end')
-
-
-async def run_python(code: str, *arguments: str) -> str:
-    """Run a program as a user would; what it printed."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
-    )
-    output, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
-    assert process.returncode == 0, output.decode()
-    return output.decode()
