@@ -67,7 +67,7 @@ def test_images_are_pinned() -> None:
     assert python.removeprefix(f"python:{version}-").startswith("slim-")
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize("name", sorted(RUN))
 def test_what_runs_is_nobody(name: str) -> None:
     """A numeric user that is not root, ended by the signal that drains, started without a shell; nothing is put in behind it."""
     stage = STAGES[name]

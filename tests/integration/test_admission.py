@@ -77,7 +77,7 @@ async def test_who_resumes_goes_before_newcomers(cluster: Cluster) -> None:
 
 async def test_a_set_rate_is_kept(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Resuming clients are let in at the expense of newcomers, in turn, at the rate that is set."""
-    settings = {"handshake_rate": "20", "handshake_burst": "8"}
+    settings = {"handshake_rate": "4", "handshake_burst": "8"}
     with Cluster(tmp_path_factory.mktemp("rate"), settings, count=1) as cluster:
         url, tickets = cluster[0].url, list[str]()
         for number in range(6):
