@@ -8,7 +8,6 @@ Positions: `offset` is the offset of a message in its stream, shifted, and the r
 
 import asyncio
 import contextlib
-import math
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -20,7 +19,7 @@ from broker.rabbitmq_appender import Appender
 from broker.rabbitmq_channel import Delivery, LinkLost, NoReplica
 from broker.rabbitmq_follower import Anchor, Follower, Start
 from broker.rabbitmq_genesis import Genesis, found
-from broker.rabbitmq_hearing import DEAF_S, Hearing
+from broker.rabbitmq_hearing import Hearing
 from broker.rabbitmq_link import Link, LinkClosed
 from broker.rabbitmq_mark import mark_end
 from broker.rabbitmq_rebase import holds, rebase
@@ -205,14 +204,13 @@ class RabbitLog:
     async def _listen(self) -> None:
         """Where something is missing that stands in a stream, the connection is deaf, whatever it answers: take another."""
         loop = asyncio.get_running_loop()
-        dropped_at = -math.inf
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            now = loop.time()
-            deaf = [partition for partition, hearing in enumerate(self._hearings) if hearing.is_deaf(now)]
+            for hearing in self._hearings:
+                hearing.look(loop.time())
+            deaf = [partition for partition, hearing in enumerate(self._hearings) if hearing.deaf]
             self.deaf = f"nothing comes of partition {deaf[0]} of the log although there is more" if deaf else None
-            if self.deaf is not None and now - dropped_at > 2 * DEAF_S:
-                dropped_at = now
+            if self.deaf is not None and any(hearing.silent for hearing in self._hearings):
                 self._following.drop(self.deaf)
 
     def _expect(self, partition: int) -> Callable[[str], None]:

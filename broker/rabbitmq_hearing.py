@@ -33,6 +33,8 @@ class Hearing:
         self._claimed, self._claimed_at = -1, -math.inf
         self._offset = -1
         self._silent_since: float | None = None
+        self.silent = False  # something has been missing for too long, while nothing came and everything that had come was taken
+        self.deaf = False  # it still has not come: another connection alone is no cure
 
     @property
     def reader(self) -> Reader | None:
@@ -64,16 +66,18 @@ class Hearing:
         if offset >= self._claimed or now - self._claimed_at > CLAIM_S:
             self._claimed, self._claimed_at = offset, now
 
-    def is_deaf(self, now: float) -> bool:
-        """Whether something has been missing for too long, while nothing came and everything that had come was taken."""
+    def look(self, now: float) -> None:
+        """Look whether something is missing: to be called now and then, and more often than a partition may be deaf."""
         reader = self._reader
         if reader is None:
-            return False
+            self.deaf = self.silent = False
+            return
         moved, self._offset = reader.offset != self._offset, reader.offset
         claimed = self._claimed if now - self._claimed_at <= CLAIM_S else -1
-        missing = reader.waits and (bool(self._own) or reader.offset < claimed)
-        if not missing:
+        missing = bool(self._own) or reader.offset < claimed
+        if not missing or not reader.waits:
             self._silent_since = None
         elif moved or self._silent_since is None:
             self._silent_since = now
-        return self._silent_since is not None and now - self._silent_since > DEAF_S
+        self.silent = self._silent_since is not None and now - self._silent_since > DEAF_S
+        self.deaf = self.silent or (self.deaf and missing and not moved)

@@ -26,8 +26,13 @@ def hearing(reader: Reader) -> Hearing:
     return hearing
 
 
+def looks_deaf(hearing: Hearing, now: float) -> bool:
+    hearing.look(now)
+    return hearing.deaf
+
+
 def deaf_at(hearing: Hearing, *moments: float) -> list[bool]:
-    return [hearing.is_deaf(moment) for moment in moments]
+    return [looks_deaf(hearing, moment) for moment in moments]
 
 
 def test_where_nothing_is_known_to_stand_nothing_is_missing(hearing: Hearing) -> None:
@@ -45,7 +50,7 @@ def test_our_own_message_that_comes_is_not_missed(hearing: Hearing) -> None:
     """With it came everything that we had appended before it; what we append later is missed anew."""
     hearing.confirmed(1)
     hearing.confirmed(2)
-    assert not hearing.is_deaf(0)
+    assert not looks_deaf(hearing, 0)
     hearing.came(2)
     assert deaf_at(hearing, LATE_S, 2 * LATE_S) == [False, False]
     hearing.confirmed(3)
@@ -67,7 +72,7 @@ def test_what_another_node_has_read_is_missed(hearing: Hearing, reader: Reader) 
     hearing.claimed(8, LATE_S)
     assert deaf_at(hearing, LATE_S, 2 * LATE_S) == [False, True]
     reader.offset = 8
-    assert not hearing.is_deaf(2 * LATE_S)
+    assert not looks_deaf(hearing, 2 * LATE_S)
 
 
 def test_a_claim_that_nobody_repeats_is_forgotten(hearing: Hearing) -> None:
@@ -85,7 +90,7 @@ def test_who_goes_on_reading_is_not_deaf(hearing: Hearing, reader: Reader) -> No
     for second in range(60):
         hearing.claimed(1_000_000, second)
         reader.offset += 1000
-        assert not hearing.is_deaf(second)
+        assert not looks_deaf(hearing, second)
     hearing.claimed(1_000_000, 60)
     assert deaf_at(hearing, 60, 62) == [False, True]
 
@@ -110,3 +115,19 @@ def test_nobody_who_follows_misses_nothing(hearing: Hearing, reader: Reader) -> 
     hearing.end(reader)
     hearing.confirmed(3)
     assert deaf_at(hearing, 2 * LATE_S, 3 * LATE_S) == [False, True]
+
+
+def test_another_connection_alone_is_no_cure(hearing: Hearing, reader: Reader) -> None:
+    """Who was deaf is so until the message comes, or another one does; the next connection has its time before it is given up."""
+    hearing.confirmed(1)
+    assert deaf_at(hearing, 0, LATE_S) == [False, True] and hearing.silent
+    reader.waits = False
+    assert looks_deaf(hearing, 2 * LATE_S) and not hearing.silent
+    reader.waits = True
+    assert looks_deaf(hearing, 2 * LATE_S) and not hearing.silent
+    assert looks_deaf(hearing, 3 * LATE_S) and hearing.silent
+    reader.offset = 0
+    assert not looks_deaf(hearing, 3 * LATE_S) and not hearing.silent
+    assert looks_deaf(hearing, 4 * LATE_S)
+    hearing.came(1)
+    assert not looks_deaf(hearing, 4 * LATE_S)
