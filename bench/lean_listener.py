@@ -52,6 +52,10 @@ class LeanListener(asyncio.Protocol):
         self._send(b"42%d" % number + json.dumps([event, *arguments]).encode())
         return await asyncio.wait_for(answer, _ANSWER_S)
 
+    def tell(self, event: str, *arguments: Any) -> None:
+        """Emit an event that wants no answer."""
+        self._send(b"42" + json.dumps([event, *arguments]).encode())
+
     def keep(self) -> list[tuple[int, float]]:
         """What comes from now on: the number of each event, and how many seconds it took where it says when it was sent."""
         ticks: list[tuple[int, float]] = []

@@ -33,7 +33,7 @@ BACKLOG = {
 }  # a consumer stands still for some seconds, and not for as many as heartbeats take
 BACKLOG_MEMBER = {"stock": 5_000, "tidegate": 50_000}
 PACE, PACE_S = 500, 8
-RESTART_RATE, RESTART_S = 50, 25
+RESTART_RATE, RESTART_S, RESTART_BEGUN_S = 50, 25, 3.0
 WARM_UP = 200
 SETTLE_S = 2.0
 LIMIT_S = 120.0
@@ -134,18 +134,25 @@ async def pace(rabbit: Rabbit, kind: str, *, member: bool) -> dict[str, Any]:
 
 
 async def restart(rabbit: Rabbit, kind: str) -> dict[str, Any]:
-    """Kill the broker under events and start it again."""
+    """Kill the broker under events and start it again. Each is emitted by a handler of its own, as it is in an application."""
     events = RESTART_RATE * RESTART_S
+
+    async def tell(client: LeanListener) -> None:
+        begin = time.monotonic()
+        for number in range(events):
+            await asyncio.sleep(begin + number / RESTART_RATE - time.monotonic())
+            client.tell("tick", "room", number)
+
     async with pair(rabbit, kind, member=True) as both:
         ticks = both.hearing.keep()
-        await both.asking.ask("pace", "room", events, RESTART_RATE, TEXT)
-        await asyncio.sleep(3)
+        telling = asyncio.create_task(tell(both.asking))
+        await asyncio.sleep(RESTART_BEGUN_S)
         began = time.monotonic()
         rabbit.kill()
         rabbit.start()
         await asyncio.to_thread(rabbit.wait_ready)
         away_s = time.monotonic() - began
-        await asyncio.sleep(max(0.0, RESTART_S - 3 - away_s))
+        await telling
         await both.hearing.quiet(QUIET_S)
         numbers = [number for number, _ in ticks]
         return {

@@ -153,9 +153,11 @@ class RabbitManager(RoomManager):
             )
             return
         rooms = _rooms(room)
+        if not rooms:
+            return
         asked = self._ask(room, callback) if callback is not None else None
         text, attachments = encode_arguments([event, *_arguments(data)], self._own_dumps())
-        skip = skip_sid if isinstance(skip_sid, list) else [skip_sid] if skip_sid is not None else []
+        skip = [skip_sid] if isinstance(skip_sid, str) else list(skip_sid or ())
         said = Emit(namespace, rooms if _is_list(room) else rooms[0], skip, text, attachments, asked)
         if kwargs.get("transient", event in self._transient_events and callback is None):
             await self._say_in_passing(namespace, rooms, said)

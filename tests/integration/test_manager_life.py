@@ -193,6 +193,26 @@ async def test_what_cannot_be_sent_is_refused(rabbit_url: str, monkeypatch: pyte
     await manager.aclose()
 
 
+async def test_nobody_is_nobody(rabbit_url: str) -> None:
+    """An emit to no room at all reaches nobody, and one to skip several skips them, in whatever they are handed over."""
+    async with pair(rabbit_url) as (first, _, a, b):
+        await first.emit("said", "to nobody", room=[])
+        await first.emit("said", "to b", skip_sid=(a.sid(), "somebody"))
+        await first.emit("said", "to all", skip_sid=[])
+        assert await a.hears(1) == ["to all"]
+        assert await b.hears(2) == ["to b", "to all"]
+
+
+async def test_a_server_that_listens_to_nothing(rabbit_url: str) -> None:
+    """The clients of a server whose manager only writes hear what that server emits, and nothing else."""
+    deaf = RabbitManager(rabbit_url, write_only=True)
+    async with served(deaf) as url, guest(url) as one, pair(rabbit_url) as (first, _, a, _):
+        await first.emit("said", "elsewhere")
+        await one.ask("say", None, None, "here")
+        assert await a.hears(2) == ["elsewhere", "here"]
+        assert await one.hears(1) == ["here"]
+
+
 async def test_callbacks_have_an_end(rabbit_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Callbacks that are never answered do not pile up: past a bound the oldest is forgotten."""
     monkeypatch.setattr(broker.manager, "MOST_ASKED", 10)
@@ -240,3 +260,30 @@ async def test_the_official_javascript_client(rabbit_url: str) -> None:
             assert told[:2] == [{"text": "é"}, ["two", 2]]
         await wait_until(lambda: js.of("js-1", "disconnect", reason="io server disconnect"), PATIENCE_S, "the disconnect")
         assert js.of("js-0", "disconnect") == []
+
+
+async def test_the_first_word_to_the_first_client(rabbit_url: str) -> None:
+    """What the handler of the very first connection emits comes to that client, although the broker is not even connected yet."""
+    manager = RabbitManager(rabbit_url)
+    async with served(manager) as url:
+
+        async def connect(sid: str, *_: Any) -> None:
+            await manager.server.emit("said", "welcome", to=sid)
+
+        manager.server.on("connect", connect)
+        async with guest(url) as one:
+            assert await one.hears(1) == ["welcome"]
+
+
+async def test_the_rights_that_the_page_names(rabbit: Rabbit) -> None:
+    """A user with the rights of docs/rabbitmq.md can do everything that a manager does."""
+    vhost = rabbit.fresh_vhost()
+    login = rabbit.fresh_user(vhost, configure=r"^tidegate\\..*", write=r"^(tidegate\\..*|amq\\.default)$", read=r"^tidegate\\..*")
+    async with pair(rabbit.url_for(vhost, login), transient=["typing"]) as (first, second, a, b):
+        await b.ask("enter", "red")
+        bucket = address_of("/", "red")[0]
+        await wait_until(lambda: bucket in buckets(second), PATIENCE_S, "the room's bucket is bound")
+        await first.server.emit("typing", 1, room="red")
+        await a.ask("say", "red", None, "to red")
+        assert await b.hears(1) == ["to red"]
+        await wait_until(lambda: ("typing", 1) in b.heard["/"], PATIENCE_S, "typing")

@@ -70,6 +70,9 @@ class Chatter(socketio.AsyncNamespace):  # type: ignore[misc]
 
         self.pacing = asyncio.create_task(at_its_pace())
 
+    async def on_tick(self, _: Sid, room: Any, number: int) -> None:
+        await self.emit("tick", {"number": number, "at": time.monotonic()}, room=room)
+
     async def on_counts(self, _: Sid) -> dict[str, int]:
         counts = self.server.manager.counts
         return {name: getattr(counts, name) for name in counts.__struct_fields__}
