@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +13,7 @@ from broker.manager_interest import Interest
 from broker.manager_stream import EmitStream, Settings
 from broker.manager_transient import Transients
 from broker.manager_wire import address_of_node
+from broker.together import together
 
 MOST_ASIDE = 1_000  # handlers and callbacks of the application that run because of what came over the stream
 LAST_LIMIT_S = 5.0
@@ -38,7 +39,7 @@ class Life:
         counts: Counts,
         interest: Interest,
         log: Callable[[], Any],
-        receive: Callable[[Sequence[bytes]], Awaitable[None]],
+        receive: Callable[[Iterable[bytes]], Awaitable[None]],
     ) -> None:
         self._settings, self._counts, self._interest, self._log, self._receive = settings, counts, interest, log, receive
         self.running: Running | None = None
@@ -98,10 +99,8 @@ class Life:
     async def _run(self, stream: EmitStream, transients: Transients) -> None:
         while True:
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(stream.run())
-                    tasks.create_task(transients.run())
-            except* Exception:
+                await together([stream.run(), transients.run()])
+            except Exception:
                 logger = self._log()
                 logger.exception("a fault in the manager; it goes on from where it was")
             await asyncio.sleep(PAUSE_S)

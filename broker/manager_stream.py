@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import aclosing, closing
 from functools import partial
 
 import msgspec
@@ -19,6 +19,7 @@ from broker.rabbitmq_follower import Anchor, Follower, Start
 from broker.rabbitmq_genesis import make_stream
 from broker.rabbitmq_link import Link, LinkClosed
 from broker.rabbitmq_mark import mark_end
+from broker.together import together
 from broker.topology import Arguments, emits_of
 
 LARGEST = (
@@ -44,7 +45,10 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class EmitStream:
-    """`receive` is given the new records of a message, in order, and carries them out before it returns."""
+    """`receive` is given the new records of a message, in order, and carries out each before it asks for the next.
+
+    Where it is cancelled, it is given again what it has not carried out whole.
+    """
 
     def __init__(
         self,
@@ -52,7 +56,7 @@ class EmitStream:
         node: str,
         counts: Counts,
         log: Callable[[], logging.Logger],
-        receive: Callable[[Sequence[bytes]], Awaitable[None]],
+        receive: Callable[[Iterable[bytes]], Awaitable[None]],
     ) -> None:
         self._settings, self._node, self._counts, self._log, self._receive = settings, node, counts, log, receive
         self._stream = emits_of(settings.channel)
@@ -138,15 +142,12 @@ class EmitStream:
 
     async def run(self) -> None:
         """Send, and listen where that is wanted, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            appending = self._appender.link = self._link("emit")
-            tasks.create_task(appending.run())
-            following = self._link("listen") if self._settings.listen else None
-            if following is not None:
-                tasks.create_task(following.run())
-                tasks.create_task(self._follow(following, appending))
-            tasks.create_task(self._append())
-            tasks.create_task(self._watch(appending, following))
+        appending = self._appender.link = self._link("emit")
+        following = self._link("listen") if self._settings.listen else None
+        work = [appending.run(), self._append(), self._watch(appending, following)]
+        if following is not None:
+            work += [following.run(), self._follow(following, appending)]
+        await together(work)
 
     async def _append(self) -> None:
         if self._settings.listen:
@@ -204,13 +205,25 @@ class EmitStream:
         if missing:
             self._counts.lost += missing
             self._log().error("%d emits of another node never came", missing)
-        self._counts.heard += len(fresh)
         self._counts.repeated += len(body.records) - len(fresh)
-        await self._receive(fresh)
+        with closing(self._one_by_one(delivery.sender, fresh)) as records:
+            await self._receive(records)
         if delivery.sender == self._node:
             self._returned = max(self._returned, number_of(body.records[-1]))
             self._came.set()
             self._came = asyncio.Event()
+
+    def _one_by_one(self, sender: str, records: Sequence[bytes]) -> Generator[bytes, None, None]:
+        """The records; those behind which the next was asked for are known and counted, also where it ends before the last."""
+        done = 0
+        try:
+            for record in records:
+                yield record
+                done += 1
+        finally:
+            self._counts.heard += done
+            if done:
+                self._senders.heard(sender, number_of(records[done - 1]))
 
     async def _place(self, mark: Callable[[], Awaitable[Delivery]]) -> Delivery:
         """Where the stream ends now; it is made where it is missing."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from broker.batch import MOST_RECORDS, Batch, decode_body, encode_batch
 from broker.manager_counts import Counts
@@ -11,6 +11,7 @@ from broker.manager_stream import Settings
 from broker.manager_wire import buckets_of
 from broker.rabbitmq_channel import Channel, Inbox, LinkLost
 from broker.rabbitmq_link import Link
+from broker.together import together
 from broker.topology import SIGNALS, to_bucket_of
 
 MOST_WAITING = 2_000  # records; what is more is dropped, the newest first: the broker is slower than we are
@@ -29,7 +30,7 @@ class Transients:
         node: str,
         counts: Counts,
         interest: Interest | None,
-        receive: Callable[[Sequence[bytes]], Awaitable[None]],
+        receive: Callable[[Iterable[bytes]], Awaitable[None]],
     ) -> None:
         self._urls, self._channel, self._node, self._counts = settings.urls, settings.channel, node, counts
         self._interest, self._receive = interest, receive
@@ -51,31 +52,28 @@ class Transients:
 
     async def run(self) -> None:
         """Send, receive and keep the bindings, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            link = self._link = Link(self._urls, f"tidegate {self._channel} transient {self._node[:8]}")
-            tasks.create_task(link.run())
-            tasks.create_task(self._keep(link))
+        link = self._link = Link(self._urls, f"tidegate {self._channel} transient {self._node[:8]}")
+        await together([link.run(), self._keep(link)])
 
     async def _keep(self, link: Link) -> None:
         while True:
             try:
                 async with link.channel() as channel:
                     await self._use(channel)
-            except* LinkLost:
+            except LinkLost:
                 self.bound = frozenset()
                 await asyncio.sleep(PAUSE_S)
 
     async def _use(self, channel: Channel) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            if self._interest is None:
-                await channel.make_exchange(SIGNALS)
-            else:
-                # a name of its own for each connection: the old queue may still be there for a while
-                queue = f"{SIGNALS}.{self._channel}.{self._node[:8]}.{secrets.token_hex(4)}"
-                await channel.make_own_queue(queue, SIGNALS, [])
-                tasks.create_task(self._take(await channel.consume(queue)))
-                tasks.create_task(self._bind(channel, queue, self._interest))
-            tasks.create_task(self._send(channel))
+        if self._interest is None:
+            await channel.make_exchange(SIGNALS)
+            await self._send(channel)
+        else:
+            # a name of its own for each connection: the old queue may still be there for a while
+            queue = f"{SIGNALS}.{self._channel}.{self._node[:8]}.{secrets.token_hex(4)}"
+            await channel.make_own_queue(queue, SIGNALS, [])
+            inbox = await channel.consume(queue)
+            await together([self._send(channel), self._take(inbox), self._bind(channel, queue, self._interest)])
 
     async def _send(self, channel: Channel) -> None:
         """What waits leaves together, by its buckets; a record of several comes once all the same."""
