@@ -15,7 +15,6 @@ from broker.manager_transient import Transients
 from broker.manager_wire import address_of_node
 from broker.together import together
 
-MOST_ASIDE = 1_000  # handlers and callbacks of the application that run because of what came over the stream
 LAST_LIMIT_S = 5.0
 PAUSE_S = 1.0
 
@@ -69,9 +68,10 @@ class Life:
         await running.last_words.aclose()
 
     async def set_aside(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what may wait for something that has yet to come; return when it has begun. Where too much of it runs, wait for some."""
-        while len(self._aside) >= MOST_ASIDE:
-            await asyncio.wait(self._aside, return_when=asyncio.FIRST_COMPLETED)
+        """Run what may wait for something that has yet to come over the stream; return when it has begun, and wait for none of it.
+
+        One runs at most for each socket of this node that ends, and one for each callback that the application has asked for.
+        """
         task = asyncio.create_task(self._watched(work))
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
@@ -90,7 +90,7 @@ class Life:
             self._interest.add(address_of_node(node))
         stream = EmitStream(self._settings, node, self._counts, self._log, self._receive)
         interest = self._interest if self._settings.listen else None
-        transients = Transients(self._settings, node, self._counts, interest, self._receive)
+        transients = Transients(self._settings, node, self._counts, interest, self._log, self._receive)
         last_words = self._say_last(node, stream)
         with suppress(StopIteration):  # its first step: from now on the event loop closes it at its end
             last_words.__anext__().__await__().send(None)

@@ -8,6 +8,7 @@ from functools import partial
 
 import msgspec
 
+from broker.address import AmqpAddress
 from broker.batch import Batch, decode_body
 from broker.log import LogDiverged
 from broker.manager_counts import Counts
@@ -22,9 +23,8 @@ from broker.rabbitmq_mark import mark_end
 from broker.together import together
 from broker.topology import Arguments, emits_of
 
-LARGEST = (
-    8 * 1024 * 1024
-)  # bytes of a record: RabbitMQ 4 refuses messages over 16 MiB, and whoever sends one has its channel closed
+LARGEST = 8 * 1024 * 1024  # RabbitMQ 4 refuses messages over 16 MiB, and whoever sends one has its channel closed
+PREFETCH = 64  # messages on their way, and nearly as many in hand: of 256 KiB, but for a record that is longer by itself
 PAUSE_S = 0.2
 LOOK_EVERY_S = 0.5
 AWAY_S = 1.0  # a connection that is made again sooner is no news
@@ -33,15 +33,24 @@ DEAF_S = 2.0
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Where the stream is, and what it may take."""
+    """Where the stream is, and what it may take. The URLs hold a password; `repr` does not."""
 
     urls: tuple[str, ...]
     channel: str
     arguments: Arguments  # what the stream is made with
     most: int  # records that wait while the broker is away
     most_bytes: int
+    largest: int  # bytes of a record, without its head
     apart_s: float  # from one message to the next
     listen: bool
+
+    def check_size(self, body: bytes) -> None:
+        """Raises `ValueError` for a record that is too large."""
+        if len(body) > self.largest:
+            raise ValueError(f"what is emitted has {len(body)} bytes, and the manager takes {self.largest} at most")
+
+    def __repr__(self) -> str:
+        return f"Settings({str(AmqpAddress(self.urls))!r}, {self.channel!r})"
 
 
 class EmitStream:
@@ -87,8 +96,7 @@ class EmitStream:
 
     async def put(self, addresses: bytes, body: bytes) -> int:
         """Put a record into the buffer, waiting for room in it; returns its number. Raises `ValueError` for one that is too large."""
-        if len(body) > LARGEST:
-            raise ValueError(f"what is emitted has {len(body)} bytes, of {LARGEST} at most")
+        self._settings.check_size(body)
         if self._appender.is_full:
             await self._wait_for_room()
         self._number += 1
@@ -111,9 +119,14 @@ class EmitStream:
         return self._returned
 
     async def came_back(self, number: int) -> None:
-        """Return once that record of ours has been carried out here."""
-        while self._returned < number:
+        """Return once that record of ours has been carried out here, or the broker is away, which is known some seconds after it went."""
+        while self._returned < number and not self._told_away:
             await self._came.wait()
+
+    def _let_look(self) -> None:
+        """Wake who waits in `came_back`."""
+        self._came.set()
+        self._came = asyncio.Event()
 
     async def finish(self, limit_s: float) -> None:
         """Where `run` has ended: send what is left, over a connection of its own. What is not taken in time is said and lost."""
@@ -184,7 +197,7 @@ class EmitStream:
         async def end() -> int:
             return (await mark()).offset
 
-        follower = self._follower = Follower(following, self._stream, start, end)
+        follower = self._follower = Follower(following, self._stream, start, end, prefetch=PREFETCH)
         async with aclosing(follower.deliveries()) as deliveries:
             async for some in deliveries:
                 if start == "oldest":
@@ -210,8 +223,7 @@ class EmitStream:
             await self._receive(records)
         if delivery.sender == self._node:
             self._returned = max(self._returned, number_of(body.records[-1]))
-            self._came.set()
-            self._came = asyncio.Event()
+            self._let_look()
 
     def _one_by_one(self, sender: str, records: Sequence[bytes]) -> Generator[bytes, None, None]:
         """The records; those behind which the next was asked for are known and counted, also where it ends before the last."""
@@ -259,6 +271,7 @@ class EmitStream:
         if now >= self._tell_at:
             self._counts.away += not self._told_away
             self._told_away, self._tell_at = True, now + TELL_EVERY_S
+            self._let_look()
             why = self._appender.why if down is None else down.why
             self._log().warning(
                 "RabbitMQ is away (%s): %d emits wait for it, and up to %d are kept", why, self.waiting, self._settings.most

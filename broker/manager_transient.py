@@ -1,6 +1,7 @@
 """What need not last, between the managers of a channel: over an exclusive queue of each, bound to the buckets in which it has a member."""
 
 import asyncio
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
@@ -17,6 +18,9 @@ from broker.topology import SIGNALS, to_bucket_of
 MOST_WAITING = 2_000  # records; what is more is dropped, the newest first: the broker is slower than we are
 MOST_AT_ONCE_BYTES = 256 * 1024
 TAKEN_AT_ONCE = 50  # messages
+MOST_COME = 10_000  # messages that have come and are not delivered yet; nothing holds up who sends them
+MOST_COME_BYTES = 16 * 1024 * 1024
+TELL_EVERY_S = 30.0
 UNBIND_AFTER_S = 10.0  # a bucket in which nobody is any more: often somebody is again
 PAUSE_S = 0.2
 
@@ -30,10 +34,12 @@ class Transients:
         node: str,
         counts: Counts,
         interest: Interest | None,
+        log: Callable[[], logging.Logger],
         receive: Callable[[Iterable[bytes]], Awaitable[None]],
     ) -> None:
         self._urls, self._channel, self._node, self._counts = settings.urls, settings.channel, node, counts
-        self._interest, self._receive = interest, receive
+        self._interest, self._log, self._receive = interest, log, receive
+        self._tell_at = 0.0
         self._link: Link | None = None
         self._waiting: list[tuple[bytes, bytes]] = []  # the addresses and the record
         self._more, self._changed = asyncio.Event(), asyncio.Event()
@@ -72,7 +78,7 @@ class Transients:
             # a name of its own for each connection: the old queue may still be there for a while
             queue = f"{SIGNALS}.{self._channel}.{self._node[:8]}.{secrets.token_hex(4)}"
             await channel.make_own_queue(queue, SIGNALS, [])
-            inbox = await channel.consume(queue)
+            inbox = await channel.consume(queue, inbox=Inbox(most=MOST_COME, most_bytes=MOST_COME_BYTES, dropped=self._missed))
             await together([self._send(channel), self._take(inbox), self._bind(channel, queue, self._interest)])
 
     async def _send(self, channel: Channel) -> None:
@@ -96,6 +102,12 @@ class Transients:
                 if isinstance(body, Batch):
                     self._counts.heard += len(body.records)
                     await self._receive(body.records)
+
+    def _missed(self) -> None:
+        self._counts.transient_missed += 1
+        if (now := asyncio.get_running_loop().time()) >= self._tell_at:
+            self._tell_at = now + TELL_EVERY_S
+            self._log().warning("transient events come faster than they can be delivered: some are dropped")
 
     async def _bind(self, channel: Channel, queue: str, interest: Interest) -> None:
         """Bind at once what is wanted, unbind what has not been wanted for a while."""

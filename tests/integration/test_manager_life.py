@@ -174,17 +174,19 @@ async def test_many_sockets_take_one_bucket(rabbit_url: str) -> None:
         assert not first.pending_connect
 
 
-async def test_what_cannot_be_sent_is_refused(rabbit_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_cannot_be_sent_is_refused(rabbit_url: str) -> None:
     """What cannot be sent is refused at once, and what comes after it goes on its way."""
-    monkeypatch.setattr("broker.manager_stream.LARGEST", 10_000)
-    manager = RabbitManager(rabbit_url, write_only=True)
+    manager = RabbitManager(rabbit_url, write_only=True, largest=10_000)
     for bad in (object(), {1, 2}):
         with pytest.raises(TypeError):
             await manager.emit("said", bad)
     with pytest.raises(TypeError, match="a room is"):
         await manager.emit("said", 1, room=[object()])
-    with pytest.raises(ValueError, match="bytes"):
-        await manager.emit("said", "x" * 20_000)
+    for in_passing in (False, True):
+        with pytest.raises(ValueError, match="the manager takes 10000 at most"):
+            await manager.emit("said", "x" * 20_000, transient=in_passing)
+    with pytest.raises(ValueError, match="largest is"):
+        RabbitManager(rabbit_url, largest=16 * 1024 * 1024)
     with pytest.raises(ValueError, match="amqp"):
         RabbitManager("redis://localhost")
     await manager.emit("said", 1)
@@ -278,7 +280,9 @@ async def test_the_first_word_to_the_first_client(rabbit_url: str) -> None:
 async def test_the_rights_that_the_page_names(rabbit: Rabbit) -> None:
     """A user with the rights of docs/rabbitmq.md can do everything that a manager does."""
     vhost = rabbit.fresh_vhost()
-    login = rabbit.fresh_user(vhost, configure=r"^tidegate\\..*", write=r"^(tidegate\\..*|amq\\.default)$", read=r"^tidegate\\..*")
+    login = rabbit.fresh_user(
+        vhost, configure=r"^tidegate\\..*", write=r"^(tidegate\\..*|amq\\.default)$", read=r"^tidegate\\..*"
+    )
     async with pair(rabbit.url_for(vhost, login), transient=["typing"]) as (first, second, a, b):
         await b.ask("enter", "red")
         bucket = address_of("/", "red")[0]

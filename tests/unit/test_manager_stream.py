@@ -14,7 +14,7 @@ from broker.rabbitmq_channel import Delivery
 
 pytestmark = pytest.mark.anyio
 
-SETTINGS = Settings(("amqp://user:a-secret@127.0.0.1:1/",), "channel", {}, 10, 1_000, 0.0, listen=True)
+SETTINGS = Settings(("amqp://user:a-secret@127.0.0.1:1/",), "channel", {}, 10, 1_000, 1_000, 0.0, listen=True)
 ADDRESSES = to_addresses([address_of("/", "room")])
 MESSAGE = Delivery(encode_batch([to_record(ADDRESSES, number, b"x") for number in range(3, 8)]), 5, "id", "other", 1)
 
@@ -43,3 +43,9 @@ async def test_an_end_within_a_message() -> None:
         await stream._take(MESSAGE)
     assert heard == [3, 4, 5, 6, 7]
     assert (counts.heard, counts.lost, counts.repeated) == (5, 0, 2 + 5)
+
+
+def test_no_password_is_shown() -> None:
+    """What ends in a log or a traceback of the settings says where the broker is, and not how to get in."""
+    assert "a-secret" not in f"{SETTINGS!r} {SETTINGS}"
+    assert "127.0.0.1:1" in repr(SETTINGS)
