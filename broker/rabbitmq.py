@@ -29,13 +29,14 @@ from broker.topology import stream_of
 
 APPEND_LIMIT_S = 2.2  # the contract says 3 s, and what waits behind the first in a session is refused behind it
 END_LIMIT_S = 2.5
+LOOK_LIMIT_S = 12.0  # a stream that is not there is looked for over 6 s
 AGAIN_S = 0.1
-OPEN_LIMIT_S = 30.0  # for brokers that start together with the nodes
+OPEN_LIMIT_S, READ_LIMIT_S = 30.0, 5.0  # for brokers that start together with the nodes; for who only looks
 OPEN_POLL_S = 0.2
 REFUSED_LIMIT_S = 3.0  # for a user or a vhost that a starting broker may not have yet
 BEGIN_LIMIT_S = 5.0
 FLUSH_LIMIT_S = 2.0
-LOOK_BACK = (8, 128, 2_048, 32_768)  # messages before the end that may all be marks
+LOOK_BACK, LOOK_BACK_MORE = 8, 16  # messages before the end, which may all be marks, and how many times as many the next time
 LOOK_EVERY_S = 0.5
 
 
@@ -137,33 +138,36 @@ class RabbitLog:
 
     async def end(self, partition: int) -> Position:
         check_partition(partition, self.partitions)
-        why = "the log did not answer in time"
-        try:
-            async with asyncio.timeout(END_LIMIT_S):
-                while True:
-                    try:
-                        return await self._end(partition, await self._mark(partition))
-                    except LinkLost as error:  # the next moment may do, or the next broker
-                        why = str(error)
-                        if isinstance(error, NoReplica) and self._following.has_others:
-                            self._following.drop(why)
-                        await asyncio.sleep(AGAIN_S)
-        except TimeoutError:
-            raise LogUnavailable(why) from None
+        loop = asyncio.get_running_loop()
+        began, why = loop.time(), "the log did not answer in time"
+        while loop.time() - began < END_LIMIT_S:
+            try:
+                async with asyncio.timeout(END_LIMIT_S):
+                    before = await self._mark(partition)
+                return await self._end(partition, before)  # as long as messages come
+            except (LinkLost, TimeoutError) as error:  # the next moment may do, or the next broker
+                why = str(error) or why
+                if isinstance(error, NoReplica) and self._following.has_others:
+                    self._following.drop(why)
+                await asyncio.sleep(AGAIN_S)
+        raise LogUnavailable(why)
 
     async def holds(self, partition: int, position: Position) -> bool:
         check_partition(partition, self.partitions)
         with _unavailable():
-            return await holds(self._following, stream_of(partition), self._start(position), self.epoch)
+            async with asyncio.timeout(LOOK_LIMIT_S):
+                return await holds(self._following, self._appending, stream_of(partition), self._start(position), self.epoch)
 
     async def rebase(self, partition: int, position: Position, *, anew: bool) -> Position:
         check_partition(partition, self.partitions)
 
-        async def ended() -> bool:
-            return (await self.end(partition)).offset <= position.offset
+        async def is_empty() -> bool:
+            return await self.end(partition) == START
 
         with _unavailable():
-            return await rebase(self._appending, stream_of(partition), self.epoch, position, ended if anew else None)
+            async with asyncio.timeout(2 * LOOK_LIMIT_S):
+                links = self._following, self._appending
+                return await rebase(*links, stream_of(partition), self.epoch, position, is_empty if anew else None)
 
     async def aclose(self) -> None:
         """Append what waits, then refuse. Idempotent."""
@@ -244,21 +248,23 @@ class RabbitLog:
 
     async def _end(self, partition: int, before: int) -> Position:
         """The last record of the messages before this offset: usually of the one just before."""
-        for many in LOOK_BACK:
-            first = max(0, before - many)
-            last = START
+        many = LOOK_BACK
+        while True:
+            first, last = max(0, before - many), START
             async with self._following.channel() as channel:
                 inbox = await channel.consume(stream_of(partition), offset=first, prefetch=100)
                 offset = -1
                 while offset < before:  # the mark itself comes, whatever stands before it
-                    for delivery in await inbox.take(100):
+                    async with asyncio.timeout(END_LIMIT_S):
+                        some = await inbox.take(100)
+                    for delivery in some:
                         await channel.acknowledge(delivery.tag)
                         offset = delivery.offset
                         if offset < before and (records := _records(partition, delivery, behind=0)):
                             last = records[-1].position
             if last != START or first == 0:
                 return last
-        raise LogUnavailable(f"the last {LOOK_BACK[-1]} messages of {stream_of(partition)} have no record")
+            many *= LOOK_BACK_MORE
 
 
 @contextlib.contextmanager
@@ -298,7 +304,8 @@ async def open_rabbitmq(
 ) -> AsyncIterator[RabbitBroker]:
     """Open the log on the brokers at `urls` (hosts of one cluster), made with `partitions` partitions where `create` says so.
 
-    `name` is this process's among those that share the log. Raises `LogUnavailable` when no broker answers within 30 s or lets us in,
+    `name` is this process's among those that share the log. Raises `LogUnavailable` when no broker answers within 30 s (5 s
+    without `create`) or lets us in,
     or there is no log; `LogDiverged` when a stream of it is gone; `ValueError` when it has another number of partitions (None takes
     what it has).
     """
@@ -306,7 +313,7 @@ async def open_rabbitmq(
     links = [Link(urls, f"tidegate {name} {use}", lost=counting.lost) for use in ("append", "follow", "signal")]
     appending, following, signalling = links
     async with _running(link.run() for link in links):
-        await _reached(appending)
+        await _reached(appending, OPEN_LIMIT_S if create else READ_LIMIT_S)
         genesis = await found(appending, partitions, create=create)
         log = RabbitLog(genesis, appending, following)
         signals = RabbitSignals(signalling, name, offsets=log.offsets, heard=log.heard, canary=counting.canary)
@@ -321,14 +328,14 @@ async def open_rabbitmq(
                 await log.aclose()
 
 
-async def _reached(link: Link) -> None:
-    """Return once a broker answers. Raises `LogUnavailable` when none does for long, or when they refuse us for a while."""
+async def _reached(link: Link, limit_s: float) -> None:
+    """Return once a broker answers. Raises `LogUnavailable` when none does for so long, or when they refuse us for a while."""
     loop = asyncio.get_running_loop()
     began, refused_at = loop.time(), None
     while not link.up:
         now = loop.time()
         refused_at = (refused_at or now) if link.refused else None
-        if now - began > OPEN_LIMIT_S or (refused_at is not None and now - refused_at > REFUSED_LIMIT_S):
+        if now - began > limit_s or (refused_at is not None and now - refused_at > REFUSED_LIMIT_S):
             raise LogUnavailable(f"no broker of the log lets us in: {link.why}")
         await link.changed(OPEN_POLL_S)
 

@@ -75,6 +75,10 @@ def faults_as_lost() -> Iterator[None]:
         lost = LinkLost(_reason(error))
         lost.refused = isinstance(error, _REFUSALS)
         raise lost from error
+    except Exception as error:
+        if type(error) is not Exception:
+            raise
+        raise LinkLost("the broker hung up") from error  # as bare as that, where it said nothing and just closed
 
 
 async def within(limit_s: float, work: Awaitable[_T], abort: Callable[[], None]) -> _T:

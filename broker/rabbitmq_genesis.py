@@ -11,7 +11,7 @@ import secrets
 
 import msgspec
 
-from broker.batch import UNREADABLE, Head, encode_head
+from broker.batch import UNREADABLE, Head, decode_body, encode_head
 from broker.log import LogDiverged, LogMissing, LogUnavailable
 from broker.rabbitmq_appender import CONFIRM_LIMIT_S
 from broker.rabbitmq_channel import Delivery, LinkLost, NoSuchQueue
@@ -21,6 +21,7 @@ from broker.topology import GENESIS, Arguments, log_arguments, stream_of
 
 SILENCE_S = 0.3  # what stands in a stream comes within milliseconds
 FOUND_LIMIT_S = 20.0  # for all of it, on brokers that choose leaders for a dozen new streams
+MISSING_S = 3.0
 PAUSE_S = 0.2
 
 
@@ -53,12 +54,16 @@ async def found(link: Link, partitions: int | None, *, create: bool) -> Genesis:
     Raises `LogMissing` where there is none and `create` or `partitions` do not say to make one, `LogUnavailable`, `LogDiverged` when
     they do and a stream of it is gone, or is another log's, `ValueError` when it has another number of partitions than asked for.
     """
-    why = ""
+    why, began = "", asyncio.get_running_loop().time()
     try:
         async with asyncio.timeout(FOUND_LIMIT_S):
             while True:
                 try:
                     return await _found(link, partitions if create else None, partitions)
+                except LogMissing:  # a broker that has just started knows of no stream
+                    if asyncio.get_running_loop().time() - began > MISSING_S:
+                        raise
+                    await asyncio.sleep(PAUSE_S)
                 except LinkLost as error:  # a broker that starts says all sorts of things
                     why = str(error)
                     await asyncio.sleep(PAUSE_S)
@@ -86,10 +91,26 @@ async def _found(link: Link, to_make: int | None, wanted: int | None) -> Genesis
 
 async def _propose(link: Link, partitions: int) -> list[_Said]:
     """Make the streams and propose a log; what then stands in the stream begins with the one that was first."""
+    epoch = await _epoch_of_streams(link, partitions) or secrets.token_hex(8)
     await together(make_stream(link, stream, log_arguments()) for stream in (GENESIS, *map(stream_of, range(partitions))))
-    proposal = Genesis(secrets.token_hex(8), partitions)
+    proposal = Genesis(epoch, partitions)
     await _say(link, proposal)
     return await _read(link, until=proposal)
+
+
+async def _epoch_of_streams(link: Link, partitions: int) -> str | None:
+    """The epoch of a log whose genesis alone was lost, as the head of one of its streams says."""
+    for stream in map(stream_of, range(partitions)):
+        try:
+            async with link.channel() as channel:
+                inbox = await channel.consume(stream, offset="first", prefetch=1)
+                async with asyncio.timeout(SILENCE_S):
+                    head = decode_body((await inbox.take(1))[0].body)
+        except (NoSuchQueue, TimeoutError):
+            continue
+        if isinstance(head, Head):
+            return head.epoch
+    return None
 
 
 async def _say(link: Link, what: _Said) -> None:
@@ -151,7 +172,11 @@ async def give_head(link: Link, stream: str, head: Head) -> Delivery:
         )  # behind another it says nothing
     async with link.channel() as channel:
         inbox = await channel.consume(stream, offset="first", prefetch=1)
-        return (await inbox.take(1))[0]
+        try:
+            async with asyncio.timeout(CONFIRM_LIMIT_S):
+                return (await inbox.take(1))[0]
+        except TimeoutError:
+            raise LinkLost(f"{stream} does not give its first message") from None
 
 
 async def _check_streams(link: Link, genesis: Genesis) -> None:

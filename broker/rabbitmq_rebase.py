@@ -1,4 +1,8 @@
-"""When a stream of the log was lost: whether it holds a position, and how to go on from a snapshot that does."""
+"""When a stream of the log was lost: whether it holds a position, and how to go on from a snapshot that does.
+
+A stream is deleted here, so silence is never taken for emptiness: a mark at its end decides, and a stream that a broker does not know
+has to stay unknown for longer than a start takes.
+"""
 
 import asyncio
 import zlib
@@ -6,15 +10,18 @@ from collections.abc import Awaitable, Callable
 
 from broker.batch import Head, decode_body
 from broker.log import LogDiverged, Position
-from broker.rabbitmq_channel import Delivery, NoSuchQueue
-from broker.rabbitmq_follower import ARRIVAL_S, Anchor, Start
+from broker.rabbitmq_channel import Delivery, LinkLost, NoSuchQueue
+from broker.rabbitmq_follower import ARRIVAL_S, GONE_S, Anchor, Start
 from broker.rabbitmq_genesis import give_head
 from broker.rabbitmq_link import Link
+from broker.rabbitmq_mark import mark_end
+
+AGAIN_S = 0.2
 
 
-async def holds(link: Link, stream: str, at: Start, epoch: str) -> bool:
+async def holds(reading: Link, writing: Link, stream: str, at: Start, epoch: str) -> bool:
     """Whether a follower that starts at `at` finds what it has read, or the log's own beginning. Raises `LinkLost`."""
-    first = await _first(link, stream, at.offset if isinstance(at, Anchor) else at)
+    first = await _first(reading, writing, stream, at.offset if isinstance(at, Anchor) else 0)
     if first is None:
         return False
     if isinstance(at, Anchor):
@@ -23,14 +30,19 @@ async def holds(link: Link, stream: str, at: Start, epoch: str) -> bool:
 
 
 async def rebase(
-    link: Link, stream: str, epoch: str, position: Position, ended: Callable[[], Awaitable[bool]] | None
+    reading: Link,
+    writing: Link,
+    stream: str,
+    epoch: str,
+    position: Position,
+    is_empty: Callable[[], Awaitable[bool]] | None,
 ) -> Position:
-    """See `broker.log.Log.rebase`; `ended` tells whether the stream has nothing behind `position`, None that it must not be made anew.
+    """See `broker.log.Log.rebase`; `is_empty` tells whether the stream has no event, None that it must not be made anew.
 
     Raises `LinkLost`, `LogDiverged`.
     """
     wanted = Head(epoch, f"{position.offset}:{position.checksum:08x}")
-    first = await _first(link, stream, "first")
+    first = await _first(reading, writing, stream, 0)
     head = decode_body(first.body) if first is not None and first.offset == 0 else None
     if first is not None and head == wanted:
         return _behind(first)
@@ -39,13 +51,15 @@ async def rebase(
     if isinstance(head, Head) and head.epoch == epoch:
         if head.based:
             raise LogDiverged(f"{stream} was made anew for another snapshot, take that one or a newer one")
-        if ended is None or not await ended():
-            raise LogDiverged(f"{stream} has events that the snapshot does not have")
-    if ended is None:
+        if is_empty is None or not await is_empty():
+            raise LogDiverged(
+                f"{stream} has events and not what the snapshot has read: take a snapshot that it continues, or delete it yourself"
+            )
+    if is_empty is None:
         raise LogDiverged(f"{stream} does not hold what the snapshot has read: it was lost and can only be made anew")
-    async with link.channel() as channel:
+    async with writing.channel() as channel:
         await channel.remove_stream(stream)
-    first = await give_head(link, stream, wanted)
+    first = await give_head(writing, stream, wanted)
     if decode_body(first.body) != wanted:
         raise LogDiverged(f"{stream} was made anew by someone else at the same time")
     return _behind(first)
@@ -55,19 +69,35 @@ def _behind(head: Delivery) -> Position:
     return Position(0, zlib.crc32(head.body))
 
 
-async def _first(link: Link, stream: str, offset: int | str) -> Delivery | None:
-    """The first message from an offset on; None where there is none, or no stream."""
-    async with link.channel() as channel:
+async def _first(reading: Link, writing: Link, stream: str, offset: int) -> Delivery | None:
+    """The first message from an offset on; None where there certainly is none, or no stream. Else raises `LinkLost`."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while True:
         try:
-            inbox = await channel.consume(stream, offset=offset, prefetch=10)
+            if (first := await _given(reading, stream, offset)) is not None:
+                return first
+            end = (await mark_end(stream, reading=reading, writing=writing)).offset
         except NoSuchQueue:
-            return None
+            if loop.time() - began > GONE_S:
+                return None
+            await asyncio.sleep(AGAIN_S)
+        else:
+            if end <= offset:
+                return None
+            raise LinkLost(f"{stream} has more than it gives")
+
+
+async def _given(link: Link, stream: str, offset: int) -> Delivery | None:
+    """What comes first; None where nothing does."""
+    async with link.channel() as channel:
+        inbox = await channel.consume(stream, offset=offset or "first", prefetch=10)
         try:
             async with asyncio.timeout(ARRIVAL_S):
                 while True:
                     for delivery in await inbox.take(1):
                         await channel.acknowledge(delivery.tag)
-                        if not isinstance(offset, int) or delivery.offset >= offset:
+                        if delivery.offset >= offset:
                             return delivery
         except TimeoutError:
             return None

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from broker.log import LogUnavailable
+from broker.log import LogMissing, LogUnavailable
 
 _T = TypeVar("_T")
 Synchronous = Literal["normal", "full"]
@@ -104,7 +104,7 @@ def prepare(path: Path, partitions: int | None, *, create: bool, synchronous: Sy
     except (sqlite3.Error, OSError) as error:
         raise LogUnavailable(why_not_opened(path, error)) from None
     if meta is None:
-        raise LogUnavailable(f"there is no log at {path}")
+        raise LogMissing(f"there is no log at {path}")
     if partitions is not None and meta.partitions != partitions:
         raise ValueError(f"the log at {path} has {meta.partitions} partitions, not {partitions}; the number is fixed")
     return meta

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from broker.address import AmqpAddress, MemoryAddress, SqliteAddress
-from broker.log import Log, LogMissing, LogUnavailable
+from broker.log import Log, LogDiverged, LogMissing, LogUnavailable
 from broker.sqlite_file import FileLock
 from node.cli.log_access import open_log, room_partitions
 from node.cli.read_model import in_use, lag, model_of
@@ -68,7 +68,7 @@ async def examine_log(settings: Settings) -> AsyncIterator[Finding]:
             yield await _read_model(settings, log)
     except LogMissing as error:
         yield warn("log", str(error))
-    except LogUnavailable as error:
+    except (LogUnavailable, LogDiverged) as error:
         yield fail("log", str(error))
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from broker.address import AmqpAddress, MemoryAddress, SqliteAddress
-from broker.log import Log, LogUnavailable
+from broker.log import Log, LogMissing
 from broker.rabbitmq import open_rabbitmq
 from broker.sqlite import open_sqlite
 from node.config import Settings
@@ -12,13 +12,13 @@ from node.config import Settings
 
 @asynccontextmanager
 async def open_log(settings: Settings) -> AsyncIterator[Log]:
-    """The configured log. Raises `LogUnavailable` where there is none yet, or it cannot be opened from here."""
+    """The configured log. Raises `LogMissing` where there is none yet, `LogUnavailable`."""
     match settings.log:
         case SqliteAddress(path):
             async with open_sqlite(path, partitions=None, name="cli", create=False) as broker:
                 yield broker.log
         case MemoryAddress():
-            raise LogUnavailable("a log in memory can be read by its own node alone")
+            raise LogMissing("a log in memory can be read by its own node alone")
         case AmqpAddress(urls):
             async with open_rabbitmq(urls, partitions=None, name="cli", create=False) as remote:
                 yield remote.log

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from broker.log import Log, LogUnavailable
+from broker.log import Log, LogMissing, LogUnavailable
 from node.cli.log_access import open_log
 from node.config import Settings
 from node.config_values import Taken, quoted
@@ -64,10 +64,12 @@ async def lag(model: Path, log: Log) -> dict[int, int]:
 
 
 @asynccontextmanager
-async def open_log_if_there(settings: Settings) -> AsyncIterator[Log | None]:
-    """The configured log, or None where there is none that can be read from here."""
+async def open_log_if_there(settings: Settings, *, needed: bool = False) -> AsyncIterator[Log | None]:
+    """The configured log, or None where there is none that can be read from here. With `needed` raises `LogUnavailable` where it cannot
+    be told whether there is one.
+    """
     async with contextlib.AsyncExitStack() as stack:
         log: Log | None = None
-        with contextlib.suppress(LogUnavailable):
+        with contextlib.suppress(LogMissing if needed else LogUnavailable):
             log = await stack.enter_async_context(open_log(settings))
         yield log

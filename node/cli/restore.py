@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Annotated
 
-from broker.log import LogDiverged, LogUnavailable
+from broker.log import LogDiverged, LogMissing, LogUnavailable
 from node.cli.bar import Bar
 from node.cli.flags import Command, Takes
 from node.cli.read_model import SNAPSHOT, InUse, held, model_of, open_log_if_there
@@ -38,6 +38,7 @@ def restore(
         raise ConfigurationError([f"FILE: takes another file than the read model itself, got {quoted(str(file))}"])
     try:
         with held(model):
+            offline.check_whole(file)
             based = asyncio.run(_based(settings, file, anew=rebase))
             had = model.exists()
             with Bar("restoring") as bar:
@@ -56,7 +57,9 @@ def restore(
 
 async def _based(settings: Settings, file: Path, *, anew: bool) -> offline.Based | None:
     """See `offline.continued`; a log that is not there says nothing."""
-    async with open_log_if_there(settings) as log:
+    async with open_log_if_there(settings, needed=True) as log:
+        if log is None and anew:
+            raise LogMissing("there is no log to begin anew in; --rebase needs one")
         if log is None:
             return None
         try:

@@ -185,16 +185,24 @@ def snapshot(model: Path, file: Path, progress: Progress) -> Manifest:
     return manifest
 
 
+def check_whole(file: Path) -> None:
+    """Raises `SnapshotError` for a file that is no whole snapshot."""
+    with closing(_open(file)) as connection:
+        try:
+            fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            fault = str(error)
+    if fault != "ok":
+        raise SnapshotError(f"{file} is damaged: {fault}")
+
+
 def restore(file: Path, model: Path, progress: Progress, based: Based | None = None) -> Manifest:
     """Put a snapshot in the place of a read model that no node uses; the old one is kept beside it as `.bak`. It goes on in the log
     where it was taken, or as `based` says.
 
     Raises `SnapshotError`, before anything is changed, for a file that is no whole snapshot.
     """
-    with closing(_open(file)) as connection:
-        fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if fault != "ok":
-        raise SnapshotError(f"{file} is damaged: {fault}")
+    check_whole(file)
     model.parent.mkdir(parents=True, exist_ok=True)
     part = model.with_name(f"{model.name}.part")
     part.unlink(missing_ok=True)
@@ -213,8 +221,6 @@ async def continued(log: Log, file: Path, *, anew: bool) -> Based | None:
     Raises `LogDiverged` where it does not continue it, `LogUnavailable`, `SnapshotError`.
     """
     epoch, at = read_manifest(file).epoch, places(file)
-    if log.epoch != epoch and not anew:
-        raise LogDiverged(f"{file} is of another log, {epoch}, than this one, {log.epoch}")
     moved, problems = {}, []
     for partition in range(log.partitions):
         place = at.get(partition, START)
@@ -224,6 +230,8 @@ async def continued(log: Log, file: Path, *, anew: bool) -> Based | None:
             moved[partition] = await log.rebase(partition, place, anew=anew)
         except LogDiverged as error:
             problems.append(str(error))
+    if problems and log.epoch != epoch and not anew:
+        raise LogDiverged(f"{file} is of another log, {epoch}, than this one, {log.epoch}")
     if problems:
         raise LogDiverged("; ".join(problems))
     return Based(epoch=log.epoch, positions=moved) if moved or log.epoch != epoch else None

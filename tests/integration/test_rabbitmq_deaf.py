@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+import broker.rabbitmq_signals
 from broker.rabbitmq import RabbitBroker, open_rabbitmq
 from broker.rabbitmq_hearing import DEAF_S
 from broker.rabbitmq_signals import CANARY_EVERY_S
@@ -44,7 +45,7 @@ async def test_a_node_that_hears_everything_is_not_deaf(rabbit: Rabbit, rabbit_u
         for notes in readings:
             await notes.got(*map(str, range(30)))
         heard = len(one.counting.canaries)
-        await wait_until(lambda: len(one.counting.canaries) >= heard + 5, 5 * CANARY_EVERY_S + BUSY_S, "five canaries")
+        await wait_until(lambda: len(one.counting.canaries) >= heard + 4, 4 * CANARY_EVERY_S + BUSY_S, "four canaries")
         for who in (one, other):
             assert who.broker.deaf is None
             assert who.counting.lost_for == []
@@ -106,8 +107,11 @@ async def test_a_node_misses_its_canary(rabbit: Rabbit, rabbit_url: str) -> None
         assert other.counting.lost_for == []
 
 
-async def test_a_node_that_stays_deaf_says_so_all_the_time(rabbit: Rabbit, rabbit_url: str) -> None:
+async def test_a_node_that_stays_deaf_says_so_all_the_time(
+    rabbit: Rabbit, rabbit_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where other connections are deaf, too, they are tried again and again, and none of them is taken for a cure."""
+    monkeypatch.setattr(broker.rabbitmq_signals, "DEAF_S", 1.5)
     async with node(rabbit, rabbit_url, "one") as one:
         one.proxy.deafen("signal", later=True)
         await wait_until(lambda: one.broker.deaf, SILENT_S + CANARY_EVERY_S + BUSY_S, "it notices")

@@ -124,6 +124,21 @@ async def test_a_following_connection_that_hangs_is_replaced(rabbit: Rabbit, rab
         assert len(here.counting.lost_for) == 1
 
 
+@pytest.mark.parametrize("use", ["append", "follow", "signal"])
+async def test_a_connection_that_is_closed_without_a_word_is_replaced(rabbit: Rabbit, rabbit_url: str, use: str) -> None:
+    """Ten times, at rest and busy: whoever waits for an answer on it is none the worse, and everything goes on."""
+    async with through_proxy(rabbit, rabbit_url) as here, reading(here.log) as notes:
+        async with load(here.log, workers=10) as working:
+            for losses in range(1, 11):
+                for passage in here.proxy.named(use):
+                    passage.hang_up()
+                await here.back(losses)
+                await working.more(10)
+            assert working.refused == []
+        await notes.got(*working.acked[0])
+        working.check(0, notes.texts)
+
+
 async def test_a_node_out_of_reach_is_level_as_soon_as_it_is_not(rabbit: Rabbit, rabbit_url: str) -> None:
     """While the broker refuses it, a node that did not append hears nothing; within a second from the cure it has everything."""
     async with (

@@ -1,7 +1,6 @@
 """A proxy in front of a broker that understands AMQP as far as needed to break single connections in ways that TCP alone does not."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -21,6 +20,8 @@ class Passage:
         self._going = asyncio.Event()
         self._going.set()
         self._left: int | None = None  # bytes that may still go to the broker
+        self._hangs_up = False
+        self.ended = asyncio.Event()
         self.deaf = False
         self.name = ""
 
@@ -35,8 +36,20 @@ class Passage:
         """Let this many more bytes to the broker, then cut it."""
         self._left = size
 
+    def hang_up(self) -> None:
+        """Close the client's side together with the broker's next frame, as a broker does that has nothing more to say."""
+        self._hangs_up = True
+
+    def close(self) -> None:
+        """End it in order where it hung up, and cut it elsewhere."""
+        if self._hangs_up:
+            self._server.close()
+        else:
+            self.cut()
+
     def cut(self) -> None:
         """Cut both sides at once."""
+        self.ended.set()
         for writer in (self._client, self._server):
             writer.transport.abort()
 
@@ -74,6 +87,9 @@ class Passage:
             if channel in skipping and kind in (_METHOD, _HEADER, _BODY):
                 continue
             self._client.write(head + payload)
+            if self._hangs_up:
+                self._client.close()
+                return
             await self._client.drain()
 
 
@@ -83,6 +99,7 @@ class AmqpProxy:
     def __init__(self, broker_port: int) -> None:
         self._broker_port = broker_port
         self._passages: list[Passage] = []
+        self._serving: set[asyncio.Task[None]] = set()
         self._deaf: set[str] = set()  # words of connections that are to be deaf when they come
         self.port = 0
         self.refuses = False
@@ -94,7 +111,7 @@ class AmqpProxy:
     @asynccontextmanager
     async def listening(self) -> AsyncIterator["AmqpProxy"]:
         """Serve for as long as the block runs; then cut everything."""
-        server = await asyncio.start_server(self._serve, HOST, 0)
+        server = await asyncio.start_server(self._accept, HOST, 0)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
@@ -103,6 +120,7 @@ class AmqpProxy:
             self.refuses = True
             for passage in list(self._passages):
                 passage.cut()
+            await asyncio.gather(*self._serving, return_exceptions=True)
 
     def cut(self, word: str = "tidegate") -> None:
         """Cut those that are open; others may come."""
@@ -120,24 +138,31 @@ class AmqpProxy:
         """Those that come from now on are not deaf."""
         self._deaf.discard(word)
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
     async def _serve(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        if self.refuses:
+        try:
+            if self.refuses:
+                raise ConnectionRefusedError
+            server_reader, server = await asyncio.open_connection(HOST, self._broker_port)
+        except OSError:
             client.transport.abort()
             return
-        server_reader, server = await asyncio.open_connection(HOST, self._broker_port)
         passage = Passage(client, server, self._deaf)
         self._passages.append(passage)
         ways = [asyncio.create_task(passage.to_broker(client_reader)), asyncio.create_task(passage.to_client(server_reader))]
+        ended = asyncio.create_task(passage.ended.wait())
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*ways, ended], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._passages.remove(passage)
-            for way in ways:
-                way.cancel()
-            with contextlib.suppress(OSError, EOFError):
-                await asyncio.gather(*ways, return_exceptions=True)
-            for writer in (client, server):
-                writer.close()
+            for task in (*ways, ended):
+                task.cancel()
+            await asyncio.gather(*ways, ended, return_exceptions=True)
+            passage.close()
 
 
 def _method(payload: bytes) -> tuple[int, int]:
