@@ -43,7 +43,10 @@ class Follower:
     With "first" the first message must be that of offset 0; with "next" whatever comes next is right, with "oldest" whatever is there.
     """
 
-    def __init__(self, link: Link, stream: str, start: Start, last_offset: Callable[[], Awaitable[int]]) -> None:
+    def __init__(
+        self, link: Link, stream: str, start: Start, last_offset: Callable[[], Awaitable[int]], *, prefetch: int = PREFETCH
+    ) -> None:
+        self._prefetch = prefetch
         self._link, self._stream, self._at, self._last_offset = link, stream, start, last_offset
         self._inbox: Inbox | None = None
         self._giving = False  # what came is with whoever asked for it
@@ -74,7 +77,7 @@ class Follower:
                     while True:
                         some = await inbox.take(AT_ONCE)
                         unacknowledged += len(some)
-                        if unacknowledged >= PREFETCH // 4:
+                        if unacknowledged >= self._prefetch // 4:
                             await channel.acknowledge(some[-1].tag)
                             unacknowledged = 0
                         if not anchored:
@@ -110,7 +113,7 @@ class Follower:
         """Begin to read. A stream that has nothing from there on says nothing, for ever: then its end is looked for."""
         at = self._at
         offset = at.offset if isinstance(at, Anchor) else "first" if at == "oldest" else at
-        inbox = await channel.consume(self._stream, offset=offset, prefetch=PREFETCH)
+        inbox = await channel.consume(self._stream, offset=offset, prefetch=self._prefetch)
         if at != "next":
             try:
                 async with asyncio.timeout(ARRIVAL_S):

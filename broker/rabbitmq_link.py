@@ -6,6 +6,8 @@ With `rabbitmq_channel.py` the only place that knows aio-pika; everything that g
 
 import asyncio
 import contextlib
+import contextvars
+import logging
 import os
 import ssl
 import zlib
@@ -27,6 +29,28 @@ WATCH_LIMIT_S = 2.0  # a frozen broker answers nothing and closes nothing
 CLOSE_LIMIT_S = 1.0
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.25
 HEARTBEAT_S = 10  # for the broker to notice that we are gone; we notice by the watch
+
+
+_ours: contextvars.ContextVar[bool] = contextvars.ContextVar("ours", default=False)  # in all that runs for a connection of ours
+
+
+class _ToldByUs(logging.Filter):
+    """Keeps out of aiormq's log why a connection of ours was not made or has ended: `Link.why` says it, and its user tells it in a line.
+
+    aiormq says it at each attempt, in a page. Nothing of other connections in this process is kept out, and nothing else of ours.
+    """
+
+    _BEGINNINGS = (
+        "error when creating transport",
+        "Cancelling cause reader exited abnormally",
+        "Unexpected connection close from remote",
+    )
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (_ours.get() and isinstance(record.msg, str) and record.msg.startswith(self._BEGINNINGS))
+
+
+_told_by_us = _ToldByUs()
 
 
 class LinkClosed(LinkLost):
@@ -62,6 +86,7 @@ class Link:
     async def run(self) -> None:
         """Connect, watch, and connect again, until cancelled."""
         pause, turn = FIRST_PAUSE_S, 0
+        logging.getLogger("aiormq.connection").addFilter(_told_by_us)  # the same one each time, which is once
         try:
             while True:
                 connection = await self._connect(self._urls[turn % len(self._urls)])
@@ -106,7 +131,9 @@ class Link:
 
     async def _connect(self, url: URL) -> "_Connection | None":
         connection = _Connection(url)
-        connecting = asyncio.ensure_future(connection.connect())
+        context = contextvars.copy_context()
+        context.run(_ours.set, True)
+        connecting = asyncio.create_task(connection.connect(), context=context)
         try:
             with faults_as_lost():
                 await within(CONNECT_LIMIT_S, connecting, connection.abort)
