@@ -174,7 +174,7 @@ class RabbitLog:
                     await appender.appended()
 
     async def began(self) -> None:
-        """Return when it can append for the first time."""
+        """Return when each partition has had a channel to append on."""
         for appender in self._appenders:
             await appender.began.wait()
 

@@ -30,7 +30,7 @@ class Anchor(msgspec.Struct, frozen=True):
     fits: Callable[[Delivery], bool]
 
 
-Start = Literal["first", "oldest", "next"] | Anchor
+Start = Literal["first", "oldest"] | Anchor
 
 
 class _Gap(Exception):
@@ -40,7 +40,7 @@ class _Gap(Exception):
 class Follower:
     """One reader of one stream. `last_offset` puts a message on the stream's end, returns its offset, and may raise `LinkLost`.
 
-    With "first" the first message must be that of offset 0; with "next" whatever comes next is right, with "oldest" whatever is there.
+    With "first" the first message must be that of offset 0; with "oldest" whatever is there is right.
     """
 
     def __init__(self, link: Link, stream: str, start: Start, last_offset: Callable[[], Awaitable[int]]) -> None:
@@ -111,12 +111,11 @@ class Follower:
         at = self._at
         offset = at.offset if isinstance(at, Anchor) else "first" if at == "oldest" else at
         inbox = await channel.consume(self._stream, offset=offset, prefetch=PREFETCH)
-        if at != "next":
-            try:
-                async with asyncio.timeout(ARRIVAL_S):
-                    await inbox.arrival()
-            except TimeoutError:
-                await self._look_for_end()
+        try:
+            async with asyncio.timeout(ARRIVAL_S):
+                await inbox.arrival()
+        except TimeoutError:
+            await self._look_for_end()
         return inbox
 
     async def _look_for_end(self) -> None:
@@ -149,7 +148,7 @@ class Follower:
 
     def _in_order(self, some: list[Delivery]) -> list[Delivery]:
         """The beginning of them that continues what was given; then the last of that is the anchor of the next connection."""
-        expected = some[0].offset if some and self._at in ("next", "oldest") else self.offset + 1
+        expected = some[0].offset if some and self._at == "oldest" else self.offset + 1
         for index, delivery in enumerate(some):
             if delivery.offset != expected and (expected - 1, delivery.offset) != self._hole:
                 self._judge_gap(expected, delivery.offset)

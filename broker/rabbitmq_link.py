@@ -9,7 +9,7 @@ import contextlib
 import os
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,6 +24,7 @@ from broker.rabbitmq_channel import Channel, LinkLost, faults_as_lost, within
 CONNECT_LIMIT_S = 2.0
 WATCH_EVERY_S = 1.0
 WATCH_LIMIT_S = 2.0  # a frozen broker answers nothing and closes nothing
+SLOWEST_BYTES_PER_S = 1024 * 1024  # what is large may take its time, and so may what stands behind it
 CLOSE_LIMIT_S = 1.0
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.25
 HEARTBEAT_S = 10  # for the broker to notice that we are gone; we notice by the watch
@@ -46,6 +47,7 @@ class Link:
         self._connection: _Connection | None = None
         self._changed = asyncio.Event()
         self._closed = False
+        self._carried = 0  # bytes
         self.why = "not connected yet"  # for people; no secret in it
         self.refused = False  # by name, password, vhost or certificate: trying again will hardly help
 
@@ -94,6 +96,15 @@ class Link:
         finally:
             await channel.close()
 
+    @contextlib.contextmanager
+    def carrying(self, size: int) -> Iterator[None]:
+        """So many bytes are on their way: the watch is not answered before they have arrived, and waits for so much longer."""
+        self._carried += size
+        try:
+            yield
+        finally:
+            self._carried -= size
+
     async def changed(self, limit_s: float) -> None:
         """Return when a connection was made or lost, or after `limit_s`."""
         with contextlib.suppress(TimeoutError):
@@ -130,7 +141,7 @@ class Link:
         try:
             channel = await connection.open_channel(confirms=False)
             while not await connection.ended_within(WATCH_EVERY_S):
-                await channel.ask(WATCH_LIMIT_S)
+                await channel.ask(WATCH_LIMIT_S + self._carried / SLOWEST_BYTES_PER_S)
         except LinkLost as error:
             why = str(error)
         finally:
