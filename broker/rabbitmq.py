@@ -206,10 +206,16 @@ class RabbitLog:
             await asyncio.sleep(LOOK_EVERY_S)
             now = loop.time()
             deaf = [partition for partition, hearing in enumerate(self._hearings) if hearing.is_deaf(now)]
-            self.deaf = f"nothing comes of partition {deaf[0]} of the log although there is more" if deaf else None
-            if self.deaf is not None and now - dropped_at > 2 * DEAF_S:
+            why = f"nothing comes of partition {deaf[0]} of the log although there is more" if deaf else None
+            self.deaf = why or self._kept_out(now)
+            if why is not None and now - dropped_at > 2 * DEAF_S:
                 dropped_at = now
-                self._following.drop(self.deaf)
+                self._following.drop(why)
+
+    def _kept_out(self, now: float) -> str | None:
+        """The words of a partition that cannot be read. Another connection would hardly help; the reader takes one where it may."""
+        each = [(partition, hearing.kept_out(now)) for partition, hearing in enumerate(self._hearings)]
+        return next((f"partition {partition} of the log cannot be read: {why}" for partition, why in each if why), None)
 
     def _expect(self, partition: int) -> Callable[[str], None]:
         return lambda id: self._hearings[partition].confirmed(self._appenders[partition].number_of(id))

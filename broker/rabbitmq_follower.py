@@ -46,6 +46,7 @@ class Follower:
     def __init__(self, link: Link, stream: str, start: Start, last_offset: Callable[[], Awaitable[int]]) -> None:
         self._link, self._stream, self._at, self._last_offset = link, stream, start, last_offset
         self._inbox: Inbox | None = None
+        self._why = ""  # what the last attempt to read ended with
         self._giving = False  # what came is with whoever asked for it
         self._again = False  # the anchor has been given, and only has to be found again
         self._hole: tuple[int, int] | None = None  # the messages around the last gap
@@ -55,6 +56,11 @@ class Follower:
     def waits(self) -> bool:
         """Whether everything that came has been taken, and dealt with: the next message would be seen at once."""
         return self._inbox is not None and self._inbox.is_empty and not self._giving
+
+    @property
+    def kept_out(self) -> str | None:
+        """Why it does not read although there is a connection; None while it does, or there is none."""
+        return (self._why or "no answer yet") if self._inbox is None and self._link.up else None
 
     async def deliveries(self) -> AsyncGenerator[list[Delivery], None]:
         """Messages as they come, for ever, the first of them the anchor's own.
@@ -94,6 +100,7 @@ class Follower:
             except LinkClosed:
                 raise
             except LinkLost as error:
+                self._why = str(error)
                 gone_since = (gone_since or loop.time()) if isinstance(error, NoSuchQueue) else None
                 if gone_since is not None and loop.time() - gone_since > GONE_S:
                     raise LogDiverged(f"{self._stream} is gone") from None

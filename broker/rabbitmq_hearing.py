@@ -13,6 +13,11 @@ class Reader(Protocol):
     """Who follows."""
 
     @property
+    def kept_out(self) -> str | None:
+        """Why he cannot read although there is a connection; None while he can, or there is none."""
+        ...
+
+    @property
     def waits(self) -> bool:
         """Whether everything that came has been taken: the next message would be seen at once."""
         ...
@@ -33,6 +38,7 @@ class Hearing:
         self._claimed, self._claimed_at = -1, -math.inf
         self._offset = -1
         self._silent_since: float | None = None
+        self._out_since: float | None = None
 
     @property
     def reader(self) -> Reader | None:
@@ -40,7 +46,7 @@ class Hearing:
 
     def begin(self, reader: Reader) -> None:
         """Somebody follows the partition from now on; the last of several is the one that is looked at."""
-        self._reader, self._silent_since = reader, None
+        self._reader, self._silent_since, self._out_since = reader, None, None
         self._own.clear()
 
     def end(self, reader: Reader) -> None:
@@ -77,3 +83,12 @@ class Hearing:
         elif moved or self._silent_since is None:
             self._silent_since = now
         return self._silent_since is not None and now - self._silent_since > DEAF_S
+
+    def kept_out(self, now: float) -> str | None:
+        """Why whoever follows has not been able to read for too long, although there was a connection all the time; else None."""
+        why = self._reader.kept_out if self._reader is not None else None
+        if why is None:
+            self._out_since = None
+        elif self._out_since is None:
+            self._out_since = now
+        return why if self._out_since is not None and now - self._out_since > DEAF_S else None

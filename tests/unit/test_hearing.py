@@ -12,6 +12,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.waits, self.offset = True, -1
+        self.kept_out: str | None = None
 
 
 @pytest.fixture
@@ -110,3 +111,18 @@ def test_nobody_who_follows_misses_nothing(hearing: Hearing, reader: Reader) -> 
     hearing.end(reader)
     hearing.confirmed(3)
     assert deaf_at(hearing, 2 * LATE_S, 3 * LATE_S) == [False, True]
+
+
+def test_who_is_kept_out_for_long_is_said_to_be(hearing: Hearing, reader: Reader) -> None:
+    """In the reader's latest words, once it has lasted for longer than the limit; a moment in which it reads begins anew."""
+    assert hearing.kept_out(0) is None
+    reader.kept_out = "refused"
+    assert [hearing.kept_out(moment) for moment in (1, 1 + DEAF_S)] == [None, None]
+    reader.kept_out = "refused again"
+    assert hearing.kept_out(1 + LATE_S) == "refused again"
+    reader.kept_out = None
+    assert hearing.kept_out(2 + LATE_S) is None
+    reader.kept_out = "refused"
+    assert [hearing.kept_out(moment) for moment in (10, 10 + DEAF_S, 10 + LATE_S)] == [None, None, "refused"]
+    hearing.end(reader)
+    assert hearing.kept_out(11 + LATE_S) is None
