@@ -50,8 +50,8 @@ class Appender:
 
     `make` is asked to make the stream: at each new connection, and where it turns out to be missing; it may raise `LinkLost`. Every
     message says that it is from `sender`. `most` records, and `most_bytes` of them, may wait; what somebody has waited for for
-    `limit_s` is refused, and may be appended all the same. A message follows another by `apart_s` at the soonest: what comes meanwhile leaves with it, for a fraction of
-    the work.
+    `limit_s` is refused, and may be appended all the same. A message follows another by `apart_s` at the soonest: what comes meanwhile
+    leaves with it, for a fraction of the work.
     """
 
     def __init__(

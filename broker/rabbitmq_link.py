@@ -7,6 +7,7 @@ With `rabbitmq_channel.py` the only place that knows aio-pika; everything that g
 import asyncio
 import contextlib
 import os
+import random
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ WATCH_LIMIT_S = 2.0  # a frozen broker answers nothing and closes nothing
 SLOWEST_BYTES_PER_S = 1024 * 1024  # what is large may take its time, and so may what stands behind it
 CLOSE_LIMIT_S = 1.0
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.25
+LASTED_S = 1.0  # a connection that ended sooner is as good as none
 HEARTBEAT_S = 10  # for the broker to notice that we are gone; we notice by the watch
 
 
@@ -37,13 +39,21 @@ class LinkClosed(LinkLost):
 class Link:
     """A connection by the name `name`, kept for as long as `run` runs. `lost(why)` is called each time that one ends.
 
-    The hosts are tried in turn, beginning with one that the name chooses, so that many nodes do not all begin with the first.
+    The hosts are tried in turn, beginning with one that the name chooses, so that many nodes do not all begin with the first. There is
+    a pause before each further connection, between half and whole as `random` says, so that they do not all come back together, either.
     """
 
-    def __init__(self, urls: Sequence[str], name: str, *, lost: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        name: str,
+        *,
+        lost: Callable[[str], None] = lambda _: None,
+        random: Callable[[], float] = random.random,
+    ) -> None:
         first = zlib.crc32(name.encode()) % len(urls)
         self._urls = [_named(url, name) for url in [*urls[first:], *urls[:first]]]
-        self._name, self._tell_lost = name, lost
+        self._name, self._tell_lost, self._random = name, lost, random
         self._connection: _Connection | None = None
         self._changed = asyncio.Event()
         self._closed = False
@@ -63,21 +73,23 @@ class Link:
 
     async def run(self) -> None:
         """Connect, watch, and connect again, until cancelled."""
-        pause, turn = FIRST_PAUSE_S, 0
+        loop = asyncio.get_running_loop()
+        pause_s, turn = FIRST_PAUSE_S, 0
         try:
             while True:
                 connection = await self._connect(self._urls[turn % len(self._urls)])
                 turn += 1
-                if connection is None:
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, MOST_PAUSE_S)
-                    continue
-                pause = FIRST_PAUSE_S
-                try:
-                    await self._keep(connection)
-                finally:
-                    await connection.end()
-                self._tell_lost(self.why)
+                if connection is not None:
+                    came_at = loop.time()
+                    try:
+                        await self._keep(connection)
+                        if loop.time() - came_at >= LASTED_S:
+                            pause_s = FIRST_PAUSE_S
+                    finally:
+                        await connection.end()
+                    self._tell_lost(self.why)
+                await asyncio.sleep(pause_s * (1 + self._random()) / 2)
+                pause_s = min(2 * pause_s, MOST_PAUSE_S)
         finally:
             self._closed, self.why = True, "closed"
             self._change()
@@ -187,8 +199,9 @@ class _Connection(aio_pika.Connection):
             try:
                 await within(WATCH_LIMIT_S, opening, self.abort)
             except asyncio.CancelledError:
-                await within(CLOSE_LIMIT_S, opening, self.abort)  # nobody else would give it back
-                await within(CLOSE_LIMIT_S, channel.close(), self.abort)
+                with contextlib.suppress(LinkLost), faults_as_lost():  # a loss is no answer to who was cancelled
+                    await within(CLOSE_LIMIT_S, opening, self.abort)  # nobody else would give it back
+                    await within(CLOSE_LIMIT_S, channel.close(), self.abort)
                 raise
             return Channel(await channel.get_underlay_channel(), channel, self.abort, self.drop)
 

@@ -6,12 +6,14 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
 from broker.log import START, LogUnavailable
 from broker.rabbitmq import RabbitBroker, open_rabbitmq
 from broker.rabbitmq_appender import PROOF_LIMIT_S, Appender
+from broker.rabbitmq_channel import LinkLost
 from broker.rabbitmq_follower import PREFETCH
 from broker.rabbitmq_link import SLOWEST_BYTES_PER_S, Link
 from tests.support.amqp_proxy import AmqpProxy
@@ -153,6 +155,37 @@ async def test_a_large_message_is_given_time_on_a_slow_line(rabbit: Rabbit, rabb
                 while b"end" not in bodies:
                     bodies += [delivery.body for delivery in await inbox.take(10)]
         assert len(bodies) == 2 and lost == []
+
+
+@pytest.mark.parametrize(("drawn", "part"), [(0.0, 0.5), (1.0, 1.0)])
+async def test_a_broker_that_throws_us_out_at_once_is_left_in_peace(rabbit_url: str, drawn: float, part: float) -> None:
+    """Connections that end as soon as they have come follow each other with the pauses of those that never came, drawn by lot."""
+    loop = asyncio.get_running_loop()
+    lost_at: list[float] = []
+    link = Link([rabbit_url], "tidegate unwelcome", lost=lambda _: lost_at.append(loop.time()), random=lambda: drawn)
+    task = asyncio.create_task(link.run())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while len(lost_at) < 6:
+                with contextlib.suppress(LinkLost):
+                    async with link.channel():
+                        link.drop("thrown out")
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    pauses = [later - sooner for sooner, later in pairwise(lost_at)]
+    assert all(pause >= part * least for pause, least in zip(pauses, (0.1, 0.2, 0.25, 0.25, 0.25), strict=True))
+
+
+async def test_a_link_that_is_ended_while_its_connection_is_cut_ends(rabbit_url: str) -> None:
+    """Whoever ends it is not told instead that the connection was lost, which would have it connect again for ever."""
+    link = Link([rabbit_url], "tidegate ended")
+    task = asyncio.create_task(link.run())
+    await wait_until(lambda: link.up, PATIENCE_S, "the link is up")
+    link.drop("cut")
+    task.cancel()
+    await asyncio.wait([task], timeout=PATIENCE_S)
+    assert task.cancelled()
 
 
 async def test_a_following_connection_that_hangs_is_replaced(rabbit: Rabbit, rabbit_url: str) -> None:
