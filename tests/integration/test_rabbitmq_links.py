@@ -209,6 +209,7 @@ async def test_a_connection_that_is_closed_without_a_word_is_replaced(rabbit: Ra
     async with through_proxy(rabbit, rabbit_url) as here, reading(here.log) as notes:
         async with load(here.log, workers=10) as working:
             for losses in range(1, 11):
+                await wait_until(lambda: list(here.proxy.named(use)), NOTICED_WITHIN_S, f"a connection to {use}")
                 for passage in here.proxy.named(use):
                     passage.hang_up()
                 await here.back(losses)
