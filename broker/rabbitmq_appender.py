@@ -79,7 +79,7 @@ class Appender:
         self._idle.set()
         self._ids, self._id = secrets.token_hex(8), 0
         self._pause_s = FIRST_PAUSE_S
-        self._proven = False  # whether this channel has had a confirm
+        self._proven, self._proof_s = False, PROOF_LIMIT_S  # whether this channel has had a confirm, and its time for that
         self.began = asyncio.Event()  # set once, when it can append for the first time
         self.why = ""  # what the last attempt failed with; empty when it did not
 
@@ -178,7 +178,7 @@ class Appender:
             return
         name = self._next_id()
         try:
-            limit_s = CONFIRM_LIMIT_S if self._proven else PROOF_LIMIT_S
+            limit_s = CONFIRM_LIMIT_S if self._proven else self._proof_s
             await channel.append(self._stream, body, name, limit_s=limit_s, sender=self._sender)
         except NotTaken as error:
             self.why = str(error)
@@ -186,10 +186,11 @@ class Appender:
             await self._make()
             return
         except NotConfirmed:
-            if self._proven:
+            if limit_s == CONFIRM_LIMIT_S:
                 channel.drop("an append was not confirmed")
+            self._proof_s = min(2 * limit_s, CONFIRM_LIMIT_S)  # it may just be slow
             raise
-        self._proven = True
+        self._proven, self._proof_s = True, PROOF_LIMIT_S
         self.why, self._pause_s = "", FIRST_PAUSE_S
         self._confirmed(name)
         self._settle([(pending, len(records)) for pending, records in taken])

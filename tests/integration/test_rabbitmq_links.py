@@ -93,6 +93,18 @@ async def test_the_appending_connection_goes_while_the_following_stays(rabbit: R
         assert len(here.counting.lost_for) == 1
 
 
+async def test_a_broker_that_confirms_slowly_is_not_given_up(rabbit: Rabbit, rabbit_url: str) -> None:
+    """Where each confirm takes almost a second, records are appended all the same, the first ones of a connection too."""
+    async with through_proxy(rabbit, rabbit_url) as here, reading(here.log) as notes:
+        here.proxy.confirm_s = 0.8
+        here.proxy.cut("append")
+        await wait_until(lambda: not here.log.up, NOTICED_WITHIN_S, "it is noticed")
+        await here.back(1)
+        await asyncio.gather(*(here.log.append(0, b"%d" % number) for number in range(3)))
+        await notes.got("0", "1", "2")
+        assert here.log.up and len(here.counting.lost_for) == 1
+
+
 async def test_an_appending_connection_that_hangs_refuses_in_time(rabbit: Rabbit, rabbit_url: str) -> None:
     """Nothing comes back over it and nothing closes it: appends are refused within 3 s at most, another connection takes them."""
     async with through_proxy(rabbit, rabbit_url) as here, reading(here.log) as notes:

@@ -8,15 +8,15 @@ from tests.support.held_port import HOST
 
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _HEAD_BYTES = 7  # of a frame: type, channel, size
-_DELIVER = (60, 60)  # class and method
+_DELIVER, _ACK = (60, 60), (60, 80)  # class and method
 _CHUNK = 64 * 1024
 
 
 class Passage:
     """One connection that goes through. `name` is what the client calls it; empty until it has said so."""
 
-    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter, deaf: set[str]) -> None:
-        self._client, self._server, self._deaf_ones = client, server, deaf
+    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter, proxy: "AmqpProxy") -> None:
+        self._client, self._server, self._proxy = client, server, proxy
         self._going = asyncio.Event()
         self._going.set()
         self._left: int | None = None  # bytes that may still go to the broker
@@ -61,7 +61,7 @@ class Passage:
             if not self.name:
                 began += data
                 self.name = _name_in(bytes(began))
-                self.deaf = not self._deaf_ones.isdisjoint(self.name.split())
+                self.deaf = not self._proxy.deaf.isdisjoint(self.name.split())
             if self._left is not None and len(data) >= self._left:
                 self._server.write(data[: self._left])
                 await self._server.drain()
@@ -82,6 +82,8 @@ class Passage:
             kind, channel = head[0], int.from_bytes(head[1:3])
             if kind == _METHOD:
                 skipping.discard(channel)
+                if _method(payload) == _ACK:
+                    await asyncio.sleep(self._proxy.confirm_s)
                 if self.deaf and _method(payload) == _DELIVER:
                     skipping.add(channel)
             if channel in skipping and kind in (_METHOD, _HEADER, _BODY):
@@ -100,7 +102,8 @@ class AmqpProxy:
         self._broker_port = broker_port
         self._passages: list[Passage] = []
         self._serving: set[asyncio.Task[None]] = set()
-        self._deaf: set[str] = set()  # words of connections that are to be deaf when they come
+        self.confirm_s = 0.0  # how long each confirm takes
+        self.deaf: set[str] = set()  # words of connections that are to be deaf when they come
         self.port = 0
         self.refuses = False
 
@@ -132,11 +135,11 @@ class AmqpProxy:
         for passage in self.named(word):
             passage.deaf = True
         if later:
-            self._deaf.add(word)
+            self.deaf.add(word)
 
     def hear(self, word: str) -> None:
         """Those that come from now on are not deaf."""
-        self._deaf.discard(word)
+        self.deaf.discard(word)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))
@@ -151,7 +154,7 @@ class AmqpProxy:
         except OSError:
             client.transport.abort()
             return
-        passage = Passage(client, server, self._deaf)
+        passage = Passage(client, server, self)
         self._passages.append(passage)
         ways = [asyncio.create_task(passage.to_broker(client_reader)), asyncio.create_task(passage.to_client(server_reader))]
         ended = asyncio.create_task(passage.ended.wait())
