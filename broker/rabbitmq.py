@@ -177,7 +177,7 @@ class RabbitLog:
                     await appender.appended()
 
     async def began(self) -> None:
-        """Return when it can append for the first time."""
+        """Return when each partition has had a channel to append on."""
         for appender in self._appenders:
             await appender.began.wait()
 
@@ -206,12 +206,19 @@ class RabbitLog:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
+            now = loop.time()
             for hearing in self._hearings:
-                hearing.look(loop.time())
+                hearing.look(now)
             deaf = [partition for partition, hearing in enumerate(self._hearings) if hearing.deaf]
-            self.deaf = f"nothing comes of partition {deaf[0]} of the log although there is more" if deaf else None
-            if self.deaf is not None and any(hearing.silent for hearing in self._hearings):
-                self._following.drop(self.deaf)
+            why = f"nothing comes of partition {deaf[0]} of the log although there is more" if deaf else None
+            self.deaf = why or self._kept_out(now)
+            if why is not None and any(hearing.silent for hearing in self._hearings):
+                self._following.drop(why)
+
+    def _kept_out(self, now: float) -> str | None:
+        """The words of a partition that cannot be read. Another connection would hardly help; the reader takes one where it may."""
+        each = [(partition, hearing.kept_out(now)) for partition, hearing in enumerate(self._hearings)]
+        return next((f"partition {partition} of the log cannot be read: {why}" for partition, why in each if why), None)
 
     def _expect(self, partition: int) -> Callable[[str], None]:
         return lambda id: self._hearings[partition].confirmed(self._appenders[partition].number_of(id))

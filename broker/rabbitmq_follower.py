@@ -31,7 +31,7 @@ class Anchor(msgspec.Struct, frozen=True):
     fits: Callable[[Delivery], bool]
 
 
-Start = Literal["first", "oldest", "next"] | Anchor
+Start = Literal["first", "oldest"] | Anchor
 
 
 class _Gap(Exception):
@@ -41,7 +41,7 @@ class _Gap(Exception):
 class Follower:
     """One reader of one stream. `last_offset` puts a message on the stream's end, returns its offset, and may raise `LinkLost`.
 
-    With "first" the first message must be that of offset 0; with "next" whatever comes next is right, with "oldest" whatever is there.
+    With "first" the first message must be that of offset 0; with "oldest" whatever is there is right.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Follower:
         self._prefetch = prefetch
         self._link, self._stream, self._at, self._last_offset = link, stream, start, last_offset
         self._inbox: Inbox | None = None
+        self._why = ""  # what the last attempt to read ended with
         self._giving = False  # what came is with whoever asked for it
         self._again = False  # the anchor has been given, and only has to be found again
         self._hole: tuple[int, int] | None = None  # the messages around the last gap
@@ -59,6 +60,11 @@ class Follower:
     def waits(self) -> bool:
         """Whether everything that came has been taken, and dealt with: the next message would be seen at once."""
         return self._inbox is not None and self._inbox.is_empty and not self._giving
+
+    @property
+    def kept_out(self) -> str | None:
+        """Why it does not read although there is a connection; None while it does, or there is none."""
+        return (self._why or "no answer yet") if self._inbox is None and self._link.up else None
 
     async def deliveries(self) -> AsyncGenerator[list[Delivery], None]:
         """Messages as they come, for ever, the first of them the anchor's own.
@@ -99,6 +105,7 @@ class Follower:
             except LinkClosed:
                 raise
             except LinkLost as error:
+                self._why = str(error)
                 gone_since = (gone_since or loop.time()) if isinstance(error, NoSuchQueue) else None
                 if gone_since is not None and loop.time() - gone_since > GONE_S:
                     raise LogDiverged(f"{self._stream} is gone") from None
@@ -116,14 +123,14 @@ class Follower:
         at = self._at
         offset = at.offset if isinstance(at, Anchor) else "first" if at == "oldest" else at
         inbox = await channel.consume(self._stream, offset=offset, prefetch=self._prefetch)
-        if at != "next" and not await _arrives(inbox, ARRIVAL_S):
+        if not await _arrives(inbox, ARRIVAL_S):
             await self._look_for_end()
             if not await _arrives(inbox, SLOW_S):
                 raise LinkLost("the stream has more, and does not give it")
         return inbox
 
     async def _look_for_end(self) -> None:
-        """Raises `LogDiverged` where the stream is too short for the anchor; one that was empty has a message then."""
+        """Raises `LogDiverged` where the stream is too short for the anchor; what is there now, or is made by this, is to come."""
         end = await self._last_offset()
         if isinstance(self._at, Anchor) and end <= self._at.offset:
             raise LogDiverged(f"{self._stream} ends at message {end} and was read up to {self._at.offset}: it was made anew")
@@ -150,7 +157,7 @@ class Follower:
 
     def _in_order(self, some: list[Delivery]) -> list[Delivery]:
         """The beginning of them that continues what was given; then the last of that is the anchor of the next connection."""
-        expected = some[0].offset if some and self._at in ("next", "oldest") else self.offset + 1
+        expected = some[0].offset if some and self._at == "oldest" else self.offset + 1
         for index, delivery in enumerate(some):
             if delivery.offset != expected and (expected - 1, delivery.offset) != self._hole:
                 self._judge_gap(expected, delivery.offset)

@@ -13,6 +13,11 @@ class Reader(Protocol):
     """Who follows."""
 
     @property
+    def kept_out(self) -> str | None:
+        """Why he cannot read although there is a connection; None while he can, or there is none."""
+        ...
+
+    @property
     def waits(self) -> bool:
         """Whether everything that came has been taken: the next message would be seen at once."""
         ...
@@ -35,6 +40,7 @@ class Hearing:
         self._silent_since: float | None = None
         self.silent = False  # something has been missing for too long, while nothing came and everything that had come was taken
         self.deaf = False  # it still has not come: another connection alone is no cure
+        self._out_since: float | None = None
 
     @property
     def reader(self) -> Reader | None:
@@ -42,7 +48,7 @@ class Hearing:
 
     def begin(self, reader: Reader) -> None:
         """Somebody follows the partition from now on; the last of several is the one that is looked at."""
-        self._reader, self._silent_since = reader, None
+        self._reader, self._silent_since, self._out_since = reader, None, None
         self._own.clear()
 
     def end(self, reader: Reader) -> None:
@@ -81,3 +87,12 @@ class Hearing:
             self._silent_since = now
         self.silent = self._silent_since is not None and now - self._silent_since > DEAF_S
         self.deaf = self.silent or (self.deaf and missing and not moved)
+
+    def kept_out(self, now: float) -> str | None:
+        """Why whoever follows has not been able to read for too long, although there was a connection all the time; else None."""
+        why = self._reader.kept_out if self._reader is not None else None
+        if why is None:
+            self._out_since = None
+        elif self._out_since is None:
+            self._out_since = now
+        return why if self._out_since is not None and now - self._out_since > DEAF_S else None

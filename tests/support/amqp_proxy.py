@@ -1,6 +1,7 @@
 """A proxy in front of a broker that understands AMQP as far as needed to break single connections in ways that TCP alone does not."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -12,16 +13,25 @@ _DELIVER, _ACK = (60, 60), (60, 80)  # class and method
 _CHUNK = 64 * 1024
 
 
+class Pace:
+    """How fast everything goes through, from now on."""
+
+    def __init__(self) -> None:
+        self.bytes_per_s = math.inf  # to the broker
+        self.confirm_s = 0.0  # a broker that writes slowly confirms so much later; what it says behind that waits, too
+
+
 class Passage:
     """One connection that goes through. `name` is what the client calls it; empty until it has said so."""
 
-    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter, proxy: "AmqpProxy") -> None:
-        self._client, self._server, self._proxy = client, server, proxy
+    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter, deaf: set[str], pace: Pace) -> None:
+        self._client, self._server, self._deaf_ones = client, server, deaf
         self._going = asyncio.Event()
         self._going.set()
         self._left: int | None = None  # bytes that may still go to the broker
         self._hangs_up = False
         self.ended = asyncio.Event()
+        self._pace = pace
         self.deaf = False
         self.name = ""
 
@@ -61,7 +71,7 @@ class Passage:
             if not self.name:
                 began += data
                 self.name = _name_in(bytes(began))
-                self.deaf = not self._proxy.deaf.isdisjoint(self.name.split())
+                self.deaf = not self._deaf_ones.isdisjoint(self.name.split())
             if self._left is not None and len(data) >= self._left:
                 self._server.write(data[: self._left])
                 await self._server.drain()
@@ -69,6 +79,7 @@ class Passage:
                 return
             if self._left is not None:
                 self._left -= len(data)
+            await asyncio.sleep(len(data) / self._pace.bytes_per_s)
             self._server.write(data)
             await self._server.drain()
 
@@ -82,10 +93,10 @@ class Passage:
             kind, channel = head[0], int.from_bytes(head[1:3])
             if kind == _METHOD:
                 skipping.discard(channel)
-                if _method(payload) == _ACK:
-                    await asyncio.sleep(self._proxy.confirm_s)
                 if self.deaf and _method(payload) == _DELIVER:
                     skipping.add(channel)
+            if kind == _METHOD and _method(payload) == _ACK:
+                await asyncio.sleep(self._pace.confirm_s)
             if channel in skipping and kind in (_METHOD, _HEADER, _BODY):
                 continue
             self._client.write(head + payload)
@@ -102,8 +113,8 @@ class AmqpProxy:
         self._broker_port = broker_port
         self._passages: list[Passage] = []
         self._serving: set[asyncio.Task[None]] = set()
-        self.confirm_s = 0.0  # how long each confirm takes
-        self.deaf: set[str] = set()  # words of connections that are to be deaf when they come
+        self._deaf: set[str] = set()  # words of connections that are to be deaf when they come
+        self.pace = Pace()
         self.port = 0
         self.refuses = False
 
@@ -135,11 +146,11 @@ class AmqpProxy:
         for passage in self.named(word):
             passage.deaf = True
         if later:
-            self.deaf.add(word)
+            self._deaf.add(word)
 
     def hear(self, word: str) -> None:
         """Those that come from now on are not deaf."""
-        self.deaf.discard(word)
+        self._deaf.discard(word)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))
@@ -154,7 +165,7 @@ class AmqpProxy:
         except OSError:
             client.transport.abort()
             return
-        passage = Passage(client, server, self)
+        passage = Passage(client, server, self._deaf, self.pace)
         self._passages.append(passage)
         ways = [asyncio.create_task(passage.to_broker(client_reader)), asyncio.create_task(passage.to_client(server_reader))]
         ended = asyncio.create_task(passage.ended.wait())

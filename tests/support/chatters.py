@@ -103,12 +103,12 @@ async def chatters(kind: str, url: str, count: int, *options: str) -> AsyncItera
     readers: list[asyncio.Task[None]] = []
     try:
         for _ in range(count):
-            process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
-            assert process.stdout is not None
-            found.append(Chatter(process))
+            found.append(Chatter(await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)))
             readers.append(asyncio.create_task(found[-1].read()))
-            found[-1].url = (await asyncio.wait_for(process.stdout.readline(), PATIENCE_S)).decode().strip()
-            assert found[-1].url, "the application did not start"
+        for chatter in found:
+            assert chatter.process.stdout is not None
+            chatter.url = (await asyncio.wait_for(chatter.process.stdout.readline(), PATIENCE_S)).decode().strip()
+            assert chatter.url, "the application did not start"
         yield found
     finally:
         for chatter in found:

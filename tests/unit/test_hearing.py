@@ -12,6 +12,7 @@ class Reader:
 
     def __init__(self) -> None:
         self.waits, self.offset = True, -1
+        self.kept_out: str | None = None
 
 
 @pytest.fixture
@@ -131,3 +132,18 @@ def test_another_connection_alone_is_no_cure(hearing: Hearing, reader: Reader) -
     assert looks_deaf(hearing, 4 * LATE_S)
     hearing.came(1)
     assert not looks_deaf(hearing, 4 * LATE_S)
+
+
+def test_who_is_kept_out_for_long_is_said_to_be(hearing: Hearing, reader: Reader) -> None:
+    """In the reader's latest words, once it has lasted for longer than the limit; a moment in which it reads begins anew."""
+    assert hearing.kept_out(0) is None
+    reader.kept_out = "refused"
+    assert [hearing.kept_out(moment) for moment in (1, 1 + DEAF_S)] == [None, None]
+    reader.kept_out = "refused again"
+    assert hearing.kept_out(1 + LATE_S) == "refused again"
+    reader.kept_out = None
+    assert hearing.kept_out(2 + LATE_S) is None
+    reader.kept_out = "refused"
+    assert [hearing.kept_out(moment) for moment in (10, 10 + DEAF_S, 10 + LATE_S)] == [None, None, "refused"]
+    hearing.end(reader)
+    assert hearing.kept_out(11 + LATE_S) is None
