@@ -18,6 +18,7 @@ from broker.rabbitmq_link import Link, LinkClosed
 PREFETCH = 200  # messages on their way: of 256 KiB at most, but for a record that is longer by itself
 AT_ONCE = 50
 ARRIVAL_S = 1.0  # a message that is there comes within milliseconds: past this it is asked whether the stream is shorter
+SLOW_S = 5.0  # it is not, and the broker is just slow
 APART_S = 3.0  # a broker that has just come back may not have its copy yet; one that has none is of no use
 GONE_S = 6.0  # a broker that starts may not know its streams for a moment
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.05, 0.2
@@ -91,6 +92,7 @@ class Follower:
                             anchored, some = found is not None, found or []
                             if not anchored and loop.time() > late_at:
                                 await self._look_for_end()
+                                late_at = loop.time() + SLOW_S
                         if ready := self._in_order(some):
                             pause_s = FIRST_PAUSE_S
                             self._giving = True
@@ -121,24 +123,21 @@ class Follower:
         at = self._at
         offset = at.offset if isinstance(at, Anchor) else "first" if at == "oldest" else at
         inbox = await channel.consume(self._stream, offset=offset, prefetch=self._prefetch)
-        try:
-            async with asyncio.timeout(ARRIVAL_S):
-                await inbox.arrival()
-        except TimeoutError:
+        if not await _arrives(inbox, ARRIVAL_S):
             await self._look_for_end()
+            if not await _arrives(inbox, SLOW_S):
+                raise LinkLost("the stream has more, and does not give it")
         return inbox
 
     async def _look_for_end(self) -> None:
-        """Nothing has come. Raises `LogDiverged` where the stream is too short for the anchor; one that was empty has a message then."""
+        """Raises `LogDiverged` where the stream is too short for the anchor; what is there now, or is made by this, is to come."""
         try:
             end = await self._last_offset()
         except LinkLost as error:  # nothing comes, not even a mark: another connection may be better
             self._link.drop(f"{self._stream}: {error}")
             raise
-        if isinstance(self._at, Anchor):
-            if end <= self._at.offset:
-                raise LogDiverged(f"{self._stream} ends at message {end} and was read up to {self._at.offset}: it was made anew")
-            raise LinkLost("the stream has more, and does not give it")
+        if isinstance(self._at, Anchor) and end <= self._at.offset:
+            raise LogDiverged(f"{self._stream} ends at message {end} and was read up to {self._at.offset}: it was made anew")
 
     def _from_anchor(self, some: list[Delivery]) -> list[Delivery] | None:
         """What there is to give once the anchor has come; None as long as it has not."""
@@ -182,3 +181,13 @@ class Follower:
         if offset < expected:
             raise LogDiverged(f"{self._stream} goes on with message {offset} where {expected} should stand")
         self._hole = expected - 1, offset
+
+
+async def _arrives(inbox: Inbox, limit_s: float) -> bool:
+    """Whether something comes within this time. Raises `LinkLost`."""
+    try:
+        async with asyncio.timeout(limit_s):
+            await inbox.arrival()
+    except TimeoutError:
+        return False
+    return True

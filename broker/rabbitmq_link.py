@@ -144,8 +144,9 @@ class Link:
 
     async def changed(self, limit_s: float) -> None:
         """Return when a connection was made or lost, or after `limit_s`."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), limit_s)
+        with contextlib.suppress(TimeoutError):  # not `wait_for`, which on 3.11 may swallow a cancel
+            async with asyncio.timeout(limit_s):
+                await self._changed.wait()
 
     def drop(self, why: str) -> None:
         """Something that only its user sees is wrong with this connection: take another."""
@@ -234,8 +235,9 @@ class _Connection(aio_pika.Connection):
 
     async def ended_within(self, limit_s: float) -> bool:
         """Whether the connection ends within this time, or has."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), limit_s)
+        with contextlib.suppress(TimeoutError):  # not `wait_for`, which on 3.11 may swallow a cancel
+            async with asyncio.timeout(limit_s):
+                await self._ended.wait()
         return self._ended.is_set()
 
     def drop(self, why: str) -> None:
