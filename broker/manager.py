@@ -9,6 +9,7 @@ import inspect
 import json as stock_json
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -46,7 +47,8 @@ MOST_ASKED = 10_000  # callbacks that wait for an answer
 MOST_SAID = 20_000  # rooms of which it is known which of our emits came last
 SENT_AT_ONCE = 500  # packets, then the event loop has its turn
 PUT_AT_ONCE = 100  # emits, likewise
-ORDER_LIMIT_S = 10.0  # a broker restarts in less
+ORDER_LIMIT_S = 10.0  # where the broker is there, and slow
+KICK_LIMIT_S = 1.0  # who is to go goes, with or without a broker
 _default_log = logging.getLogger("tidegate.manager")
 
 
@@ -55,9 +57,9 @@ class RabbitManager(RoomManager):
 
     `url`: `amqp://` or `amqps://`, several hosts separated by commas. `channel`, `write_only`, `logger` and `json` as python-socketio has
     them. `transient`: the names of events that need not last, such as "typing". `buffer` and `buffer_bytes`: what is kept while
-    the broker is away; past it `emit` waits. `max_age` (as RabbitMQ writes it) and `max_bytes`: what the stream is
-    made with; one that is there stays as it is. `apart_s`: messages follow each other by so much at the soonest, with what was emitted
-    meanwhile. `counts` says what has happened so far.
+    the broker is away; past it `emit` waits. `max_age` (as RabbitMQ writes it) and `max_bytes`: what the stream is made with; one that
+    is there stays as it is. `largest`: bytes of one emit, at most. `apart_s`: messages follow each other by so much at the soonest,
+    with what was emitted meanwhile. `counts` says what has happened so far.
     """
 
     name = "rabbitmq"
@@ -75,15 +77,18 @@ class RabbitManager(RoomManager):
         buffer_bytes: int = 16 * 1024 * 1024,
         max_age: str = "1h",
         max_bytes: int = 1_000_000_000,
+        largest: int = 1024 * 1024,
         apart_s: float = 0.005,
     ) -> None:
         super().__init__(channel=channel, write_only=write_only, logger=logger, json=json)
         if not url.startswith(("amqp://", "amqps://")):
             raise ValueError("a RabbitManager takes amqp:// or amqps://")
+        if not 0 < largest <= LARGEST:
+            raise ValueError(f"largest is 1 to {LARGEST} bytes")
         address = parse_address(url)
         assert isinstance(address, AmqpAddress)
         arguments = emit_arguments(max_age, max_bytes)
-        self._settings = Settings(address.urls, channel, arguments, buffer, buffer_bytes, apart_s, listen=not write_only)
+        self._settings = Settings(address.urls, channel, arguments, buffer, buffer_bytes, largest, apart_s, listen=not write_only)
         self._transient_events = frozenset(transient)
         self.counts = Counts()
         self._asked: dict[int, Callable[..., Any]] = {}
@@ -144,7 +149,7 @@ class RabbitManager(RoomManager):
         """As python-socketio's, and `transient=True` for an event that need not last. Returns once it is in the buffer.
 
         Raises `TypeError` and `ValueError` for what cannot be sent: an argument that JSON does not have, a room that is no string or
-        number, more than 8 MiB.
+        number, more bytes than `largest`.
         """
         room, namespace = to or room, namespace or "/"
         if kwargs.get("ignore_queue"):
@@ -167,9 +172,11 @@ class RabbitManager(RoomManager):
             await self._deliver(said)  # nothing comes back to who does not listen
 
     async def can_disconnect(self, sid: str, namespace: str) -> bool:
-        """Whether the client is here, and has had what was emitted before; if it is elsewhere, it is disconnected there."""
+        """Whether the client is here, and has had what was emitted before, if that comes soon; elsewhere it is disconnected there."""
         if self._is_here(sid, namespace):
-            await self._behind_own(namespace, self.rooms_of(sid, namespace))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(KICK_LIMIT_S):
+                    await self._behind_own(namespace, self.rooms_of(sid, namespace))
             return bool(self.is_connected(sid, namespace))
         await self._say(Disconnect(sid, namespace or "/"), [address_of(namespace or "/", sid)])
         return False
@@ -225,12 +232,14 @@ class RabbitManager(RoomManager):
         if said.asked is not None:
             raise ValueError("who wants an answer cannot emit in passing")
         addresses, body = to_addresses(address_of(namespace, room) for room in rooms), encode_said(said)
-        if len(body) > LARGEST:
-            raise ValueError(f"what is emitted has {len(body)} bytes, of {LARGEST} at most")
+        self._settings.check_size(body)
         self._running().transients.publish(addresses, to_record(addresses, 0, body))
 
     async def _behind_own(self, namespace: str, rooms: Iterable[Room]) -> None:
-        """Wait until what we emitted to these rooms has come back, so that a change of them takes place behind it as it was asked for."""
+        """Wait until what we emitted to these rooms has come back, so that a change of them takes place behind it as it was asked for.
+
+        Where the broker is away, nothing is waited for.
+        """
         last = max((self._said.get((namespace, room), 0) for room in rooms), default=0)
         if self._life.running is None or self.write_only or last <= self._life.running.stream.returned:
             return
@@ -249,9 +258,13 @@ class RabbitManager(RoomManager):
 
     # In
 
-    async def _receive(self, records: Sequence[bytes]) -> None:
+    async def _receive(self, records: Iterable[bytes]) -> None:
+        """A record counts as carried out once the next is asked for; so the event loop has its turns between these two."""
         sent = 0
         for record in self._interest.concerned(records):
+            if sent >= SENT_AT_ONCE:
+                sent = 0
+                await asyncio.sleep(0)
             self.counts.decoded += 1
             try:
                 sent += await self._carry_out(decode_said(record))
@@ -260,9 +273,6 @@ class RabbitManager(RoomManager):
             except Exception:
                 logger = self._log()
                 logger.exception("what another node said could not be carried out")
-            if sent >= SENT_AT_ONCE:
-                sent = 0
-                await asyncio.sleep(0)
         await asyncio.sleep(0)
 
     async def _carry_out(self, said: Said) -> int:

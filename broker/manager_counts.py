@@ -16,4 +16,7 @@ class Counts(msgspec.Struct):
     away: int = 0  # times that the broker was away
     waited: int = 0  # emits that waited for room in the buffer
     transient_dropped: int = 0  # transient events that were not sent, the broker being away or slow
+    transient_missed: int = (
+        0  # messages with transient events that came faster than this node could deliver them, and were dropped
+    )
     strange: int = 0  # records that no version of ours has written

@@ -1,7 +1,7 @@
 """From an emit to the sockets of this node: a packet is made once, and goes the shortest way that python-engineio has."""
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import socketio
@@ -18,7 +18,7 @@ _INFO = 20
 class Delivery:
     """`aside` takes what may run a handler of the application: it must not hold up what comes after it."""
 
-    def __init__(self, server: Any, aside: Callable[[Coroutine[Any, Any, None]], Awaitable[None]]) -> None:
+    def __init__(self, server: Any, aside: Callable[[Coroutine[Any, Any, None]], Coroutine[Any, Any, None]]) -> None:
         self._server, self._aside = server, aside
 
     @property
@@ -33,29 +33,25 @@ class Delivery:
         for sid, engine_sid in sockets:
             if new_id:
                 packets = _packets(emit, new_id(sid))
-            if not direct or not self._put(engine_sid, packets, now):
+            socket = self._server.eio.sockets.get(engine_sid) if direct else None
+            if socket is None or type(socket).send is not _STOCK_SEND:
                 for packet in packets:
                     await self._server._send_eio_packet(engine_sid, packet)
+            elif self._is_gone(socket, now):
+                if not socket.closing:
+                    await self._aside(socket.check_ping_timeout())  # closes it, which runs the application's handler
+            elif not socket.closed:  # what `AsyncSocket.send` would do, without its awaits
+                for packet in packets:
+                    socket.queue.put_nowait(packet)
 
     def _is_direct(self) -> bool:
         """Whether nobody has put anything between a server and its sockets, nor wants every packet in his log."""
         engine = self._server.eio
         return getattr(self._server._send_eio_packet, "__func__", None) is _STOCK_WAY and not engine.logger.isEnabledFor(_INFO)
 
-    def _put(self, engine_sid: str, packets: list[Any], now: float) -> bool:
-        """What `AsyncSocket.send` would do for each packet, without its awaits. Whether this is such a socket."""
-        engine = self._server.eio
-        socket = engine.sockets.get(engine_sid)
-        if socket is None or type(socket).send is not _STOCK_SEND:
-            return False
-        if socket.closed:
-            return True
-        if socket.last_ping and now - socket.last_ping > engine.ping_timeout:
-            self._aside(socket.check_ping_timeout())  # it is gone: closed, which runs the application's handler
-            return True
-        for packet in packets:
-            socket.queue.put_nowait(packet)
-        return True
+    def _is_gone(self, socket: Any, now: float) -> bool:
+        """Whether a socket that is not closed has not answered in time."""
+        return bool(not socket.closed and socket.last_ping and now - socket.last_ping > self._server.eio.ping_timeout)
 
 
 def _packets(emit: Emit, id: int | None) -> list[Any]:

@@ -1,7 +1,7 @@
 """Which rooms have a member on this node, and so which records concern it, and which buckets it hears. Pure."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 _Key = TypeVar("_Key", bytes, int)
@@ -38,7 +38,7 @@ class Interest:
         _count_down(self._rooms, address)
         _count_down(self._buckets, address[0])
 
-    def concerned(self, records: Sequence[bytes]) -> Iterator[bytes]:
+    def concerned(self, records: Iterable[bytes]) -> Iterator[bytes]:
         """Those of the records that are for a room which has a member here, or may have, at the moment when each is asked for.
 
         One of them may bring a member for the next.

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -13,8 +13,8 @@ from broker.manager_interest import Interest
 from broker.manager_stream import EmitStream, Settings
 from broker.manager_transient import Transients
 from broker.manager_wire import address_of_node
+from broker.together import together
 
-MOST_ASIDE = 1_000  # handlers and callbacks of the application that run because of what came over the stream
 LAST_LIMIT_S = 5.0
 PAUSE_S = 1.0
 
@@ -38,7 +38,7 @@ class Life:
         counts: Counts,
         interest: Interest,
         log: Callable[[], Any],
-        receive: Callable[[Sequence[bytes]], Awaitable[None]],
+        receive: Callable[[Iterable[bytes]], Awaitable[None]],
     ) -> None:
         self._settings, self._counts, self._interest, self._log, self._receive = settings, counts, interest, log, receive
         self.running: Running | None = None
@@ -68,9 +68,10 @@ class Life:
         await running.last_words.aclose()
 
     async def set_aside(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what may wait for something that has yet to come; return when it has begun. Where too much of it runs, wait for some."""
-        while len(self._aside) >= MOST_ASIDE:
-            await asyncio.wait(self._aside, return_when=asyncio.FIRST_COMPLETED)
+        """Run what may wait for something that has yet to come over the stream; return when it has begun, and wait for none of it.
+
+        One runs at most for each socket of this node that ends, and one for each callback that the application has asked for.
+        """
         task = asyncio.create_task(self._watched(work))
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
@@ -89,7 +90,7 @@ class Life:
             self._interest.add(address_of_node(node))
         stream = EmitStream(self._settings, node, self._counts, self._log, self._receive)
         interest = self._interest if self._settings.listen else None
-        transients = Transients(self._settings, node, self._counts, interest, self._receive)
+        transients = Transients(self._settings, node, self._counts, interest, self._log, self._receive)
         last_words = self._say_last(node, stream)
         with suppress(StopIteration):  # its first step: from now on the event loop closes it at its end
             last_words.__anext__().__await__().send(None)
@@ -98,10 +99,8 @@ class Life:
     async def _run(self, stream: EmitStream, transients: Transients) -> None:
         while True:
             try:
-                async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(stream.run())
-                    tasks.create_task(transients.run())
-            except* Exception:
+                await together([stream.run(), transients.run()])
+            except Exception:
                 logger = self._log()
                 logger.exception("a fault in the manager; it goes on from where it was")
             await asyncio.sleep(PAUSE_S)

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
+from contextlib import aclosing, closing
 from functools import partial
 
 import msgspec
 
+from broker.address import AmqpAddress
 from broker.batch import Batch, decode_body
 from broker.log import LogDiverged
 from broker.manager_counts import Counts
@@ -19,11 +20,11 @@ from broker.rabbitmq_follower import Anchor, Follower, Start
 from broker.rabbitmq_genesis import make_stream
 from broker.rabbitmq_link import Link, LinkClosed
 from broker.rabbitmq_mark import mark_end
+from broker.together import together
 from broker.topology import Arguments, emits_of
 
-LARGEST = (
-    8 * 1024 * 1024
-)  # bytes of a record: RabbitMQ 4 refuses messages over 16 MiB, and whoever sends one has its channel closed
+LARGEST = 8 * 1024 * 1024  # RabbitMQ 4 refuses messages over 16 MiB, and whoever sends one has its channel closed
+PREFETCH = 64  # messages on their way, and nearly as many in hand: of 256 KiB, but for a record that is longer by itself
 PAUSE_S = 0.2
 LOOK_EVERY_S = 0.5
 AWAY_S = 1.0  # a connection that is made again sooner is no news
@@ -32,19 +33,31 @@ DEAF_S = 2.0
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Where the stream is, and what it may take."""
+    """Where the stream is, and what it may take. The URLs hold a password; `repr` does not."""
 
     urls: tuple[str, ...]
     channel: str
     arguments: Arguments  # what the stream is made with
     most: int  # records that wait while the broker is away
     most_bytes: int
+    largest: int  # bytes of a record, without its head
     apart_s: float  # from one message to the next
     listen: bool
 
+    def check_size(self, body: bytes) -> None:
+        """Raises `ValueError` for a record that is too large."""
+        if len(body) > self.largest:
+            raise ValueError(f"what is emitted has {len(body)} bytes, and the manager takes {self.largest} at most")
+
+    def __repr__(self) -> str:
+        return f"Settings({str(AmqpAddress(self.urls))!r}, {self.channel!r})"
+
 
 class EmitStream:
-    """`receive` is given the new records of a message, in order, and carries them out before it returns."""
+    """`receive` is given the new records of a message, in order, and carries out each before it asks for the next.
+
+    Where it is cancelled, it is given again what it has not carried out whole.
+    """
 
     def __init__(
         self,
@@ -52,7 +65,7 @@ class EmitStream:
         node: str,
         counts: Counts,
         log: Callable[[], logging.Logger],
-        receive: Callable[[Sequence[bytes]], Awaitable[None]],
+        receive: Callable[[Iterable[bytes]], Awaitable[None]],
     ) -> None:
         self._settings, self._node, self._counts, self._log, self._receive = settings, node, counts, log, receive
         self._stream = emits_of(settings.channel)
@@ -83,8 +96,7 @@ class EmitStream:
 
     async def put(self, addresses: bytes, body: bytes) -> int:
         """Put a record into the buffer, waiting for room in it; returns its number. Raises `ValueError` for one that is too large."""
-        if len(body) > LARGEST:
-            raise ValueError(f"what is emitted has {len(body)} bytes, of {LARGEST} at most")
+        self._settings.check_size(body)
         if self._appender.is_full:
             await self._wait_for_room()
         self._number += 1
@@ -107,9 +119,14 @@ class EmitStream:
         return self._returned
 
     async def came_back(self, number: int) -> None:
-        """Return once that record of ours has been carried out here."""
-        while self._returned < number:
+        """Return once that record of ours has been carried out here, or the broker is away, which is known some seconds after it went."""
+        while self._returned < number and not self._told_away:
             await self._came.wait()
+
+    def _let_look(self) -> None:
+        """Wake who waits in `came_back`."""
+        self._came.set()
+        self._came = asyncio.Event()
 
     async def finish(self, limit_s: float) -> None:
         """Where `run` has ended: send what is left, over a connection of its own. What is not taken in time is said and lost."""
@@ -138,15 +155,12 @@ class EmitStream:
 
     async def run(self) -> None:
         """Send, and listen where that is wanted, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            appending = self._appender.link = self._link("emit")
-            tasks.create_task(appending.run())
-            following = self._link("listen") if self._settings.listen else None
-            if following is not None:
-                tasks.create_task(following.run())
-                tasks.create_task(self._follow(following, appending))
-            tasks.create_task(self._append())
-            tasks.create_task(self._watch(appending, following))
+        appending = self._appender.link = self._link("emit")
+        following = self._link("listen") if self._settings.listen else None
+        work = [appending.run(), self._append(), self._watch(appending, following)]
+        if following is not None:
+            work += [following.run(), self._follow(following, appending)]
+        await together(work)
 
     async def _append(self) -> None:
         if self._settings.listen:
@@ -183,7 +197,7 @@ class EmitStream:
         async def end() -> int:
             return (await mark()).offset
 
-        follower = self._follower = Follower(following, self._stream, start, end)
+        follower = self._follower = Follower(following, self._stream, start, end, prefetch=PREFETCH)
         async with aclosing(follower.deliveries()) as deliveries:
             async for some in deliveries:
                 if start == "oldest":
@@ -204,13 +218,24 @@ class EmitStream:
         if missing:
             self._counts.lost += missing
             self._log().error("%d emits of another node never came", missing)
-        self._counts.heard += len(fresh)
         self._counts.repeated += len(body.records) - len(fresh)
-        await self._receive(fresh)
+        with closing(self._one_by_one(delivery.sender, fresh)) as records:
+            await self._receive(records)
         if delivery.sender == self._node:
             self._returned = max(self._returned, number_of(body.records[-1]))
-            self._came.set()
-            self._came = asyncio.Event()
+            self._let_look()
+
+    def _one_by_one(self, sender: str, records: Sequence[bytes]) -> Generator[bytes, None, None]:
+        """The records; those behind which the next was asked for are known and counted, also where it ends before the last."""
+        done = 0
+        try:
+            for record in records:
+                yield record
+                done += 1
+        finally:
+            self._counts.heard += done
+            if done:
+                self._senders.heard(sender, number_of(records[done - 1]))
 
     async def _place(self, mark: Callable[[], Awaitable[Delivery]]) -> Delivery:
         """Where the stream ends now; it is made where it is missing."""
@@ -246,6 +271,7 @@ class EmitStream:
         if now >= self._tell_at:
             self._counts.away += not self._told_away
             self._told_away, self._tell_at = True, now + TELL_EVERY_S
+            self._let_look()
             why = self._appender.why if down is None else down.why
             self._log().warning(
                 "RabbitMQ is away (%s): %d emits wait for it, and up to %d are kept", why, self.waiting, self._settings.most

@@ -1,8 +1,9 @@
 """What need not last, between the managers of a channel: over an exclusive queue of each, bound to the buckets in which it has a member."""
 
 import asyncio
+import logging
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from broker.batch import MOST_RECORDS, Batch, decode_body, encode_batch
 from broker.manager_counts import Counts
@@ -11,11 +12,15 @@ from broker.manager_stream import Settings
 from broker.manager_wire import buckets_of
 from broker.rabbitmq_channel import Channel, Inbox, LinkLost
 from broker.rabbitmq_link import Link
+from broker.together import together
 from broker.topology import SIGNALS, to_bucket_of
 
 MOST_WAITING = 2_000  # records; what is more is dropped, the newest first: the broker is slower than we are
 MOST_AT_ONCE_BYTES = 256 * 1024
 TAKEN_AT_ONCE = 50  # messages
+MOST_COME = 10_000  # messages that have come and are not delivered yet; nothing holds up who sends them
+MOST_COME_BYTES = 16 * 1024 * 1024
+TELL_EVERY_S = 30.0
 UNBIND_AFTER_S = 10.0  # a bucket in which nobody is any more: often somebody is again
 PAUSE_S = 0.2
 
@@ -29,10 +34,12 @@ class Transients:
         node: str,
         counts: Counts,
         interest: Interest | None,
-        receive: Callable[[Sequence[bytes]], Awaitable[None]],
+        log: Callable[[], logging.Logger],
+        receive: Callable[[Iterable[bytes]], Awaitable[None]],
     ) -> None:
         self._urls, self._channel, self._node, self._counts = settings.urls, settings.channel, node, counts
-        self._interest, self._receive = interest, receive
+        self._interest, self._log, self._receive = interest, log, receive
+        self._tell_at = 0.0
         self._link: Link | None = None
         self._waiting: list[tuple[bytes, bytes]] = []  # the addresses and the record
         self._more, self._changed = asyncio.Event(), asyncio.Event()
@@ -51,31 +58,28 @@ class Transients:
 
     async def run(self) -> None:
         """Send, receive and keep the bindings, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            link = self._link = Link(self._urls, f"tidegate {self._channel} transient {self._node[:8]}")
-            tasks.create_task(link.run())
-            tasks.create_task(self._keep(link))
+        link = self._link = Link(self._urls, f"tidegate {self._channel} transient {self._node[:8]}")
+        await together([link.run(), self._keep(link)])
 
     async def _keep(self, link: Link) -> None:
         while True:
             try:
                 async with link.channel() as channel:
                     await self._use(channel)
-            except* LinkLost:
+            except LinkLost:
                 self.bound = frozenset()
                 await asyncio.sleep(PAUSE_S)
 
     async def _use(self, channel: Channel) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            if self._interest is None:
-                await channel.make_exchange(SIGNALS)
-            else:
-                # a name of its own for each connection: the old queue may still be there for a while
-                queue = f"{SIGNALS}.{self._channel}.{self._node[:8]}.{secrets.token_hex(4)}"
-                await channel.make_own_queue(queue, SIGNALS, [])
-                tasks.create_task(self._take(await channel.consume(queue)))
-                tasks.create_task(self._bind(channel, queue, self._interest))
-            tasks.create_task(self._send(channel))
+        if self._interest is None:
+            await channel.make_exchange(SIGNALS)
+            await self._send(channel)
+        else:
+            # a name of its own for each connection: the old queue may still be there for a while
+            queue = f"{SIGNALS}.{self._channel}.{self._node[:8]}.{secrets.token_hex(4)}"
+            await channel.make_own_queue(queue, SIGNALS, [])
+            inbox = await channel.consume(queue, inbox=Inbox(most=MOST_COME, most_bytes=MOST_COME_BYTES, dropped=self._missed))
+            await together([self._send(channel), self._take(inbox), self._bind(channel, queue, self._interest)])
 
     async def _send(self, channel: Channel) -> None:
         """What waits leaves together, by its buckets; a record of several comes once all the same."""
@@ -98,6 +102,12 @@ class Transients:
                 if isinstance(body, Batch):
                     self._counts.heard += len(body.records)
                     await self._receive(body.records)
+
+    def _missed(self) -> None:
+        self._counts.transient_missed += 1
+        if (now := asyncio.get_running_loop().time()) >= self._tell_at:
+            self._tell_at = now + TELL_EVERY_S
+            self._log().warning("transient events come faster than they can be delivered: some are dropped")
 
     async def _bind(self, channel: Channel, queue: str, interest: Interest) -> None:
         """Bind at once what is wanted, unbind what has not been wanted for a while."""

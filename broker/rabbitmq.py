@@ -8,7 +8,6 @@ Positions: `offset` is the offset of a message in its stream, shifted, and the r
 
 import asyncio
 import contextlib
-import math
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -20,7 +19,7 @@ from broker.rabbitmq_appender import Appender
 from broker.rabbitmq_channel import Delivery, LinkLost, NoReplica
 from broker.rabbitmq_follower import Anchor, Follower, Start
 from broker.rabbitmq_genesis import Genesis, found
-from broker.rabbitmq_hearing import DEAF_S, Hearing
+from broker.rabbitmq_hearing import Hearing
 from broker.rabbitmq_link import Link, LinkClosed
 from broker.rabbitmq_mark import mark_end
 from broker.rabbitmq_rebase import holds, rebase
@@ -178,7 +177,7 @@ class RabbitLog:
                     await appender.appended()
 
     async def began(self) -> None:
-        """Return when it can append for the first time."""
+        """Return when each partition has had a channel to append on."""
         for appender in self._appenders:
             await appender.began.wait()
 
@@ -205,15 +204,21 @@ class RabbitLog:
     async def _listen(self) -> None:
         """Where something is missing that stands in a stream, the connection is deaf, whatever it answers: take another."""
         loop = asyncio.get_running_loop()
-        dropped_at = -math.inf
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             now = loop.time()
-            deaf = [partition for partition, hearing in enumerate(self._hearings) if hearing.is_deaf(now)]
-            self.deaf = f"nothing comes of partition {deaf[0]} of the log although there is more" if deaf else None
-            if self.deaf is not None and now - dropped_at > 2 * DEAF_S:
-                dropped_at = now
-                self._following.drop(self.deaf)
+            for hearing in self._hearings:
+                hearing.look(now)
+            deaf = [partition for partition, hearing in enumerate(self._hearings) if hearing.deaf]
+            why = f"nothing comes of partition {deaf[0]} of the log although there is more" if deaf else None
+            self.deaf = why or self._kept_out(now)
+            if why is not None and any(hearing.silent for hearing in self._hearings):
+                self._following.drop(why)
+
+    def _kept_out(self, now: float) -> str | None:
+        """The words of a partition that cannot be read. Another connection would hardly help; the reader takes one where it may."""
+        each = [(partition, hearing.kept_out(now)) for partition, hearing in enumerate(self._hearings)]
+        return next((f"partition {partition} of the log cannot be read: {why}" for partition, why in each if why), None)
 
     def _expect(self, partition: int) -> Callable[[str], None]:
         return lambda id: self._hearings[partition].confirmed(self._appenders[partition].number_of(id))

@@ -1,7 +1,8 @@
 """Appending to one stream: what waits together leaves together, one message in flight, each until it is confirmed.
 
 One in flight and not more: what is sent again after a lost confirm must not come to stand behind what followed it. Batches make up
-for it (LOG: 213,000 events/s at 100 a batch).
+for it (LOG: 213,000 events/s at 100 a batch). In the log a message leaves as soon as the one before it is confirmed; others may have it
+linger, see `apart_s`.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from broker.batch import encode_batch, encode_mark
 from broker.log import LogUnavailable
 from broker.rabbitmq_channel import Channel, LinkLost, NotConfirmed, NotTaken
-from broker.rabbitmq_link import Link
+from broker.rabbitmq_link import SLOWEST_BYTES_PER_S, Link
 
 CONFIRM_LIMIT_S = 2.0  # past it the connection is taken for dead
 PROOF_LIMIT_S = 0.4  # for a channel's first message: a broker that has just started loses it where its stream has no leader yet
@@ -49,8 +50,8 @@ class Appender:
 
     `make` is asked to make the stream: at each new connection, and where it turns out to be missing; it may raise `LinkLost`. Every
     message says that it is from `sender`. `most` records, and `most_bytes` of them, may wait; what somebody has waited for for
-    `limit_s` is refused. A message follows another by `apart_s` at the soonest: what comes meanwhile leaves with it, for a fraction of
-    the work.
+    `limit_s` is refused, and may be appended all the same. A message follows another by `apart_s` at the soonest: what comes meanwhile
+    leaves with it, for a fraction of the work.
     """
 
     def __init__(
@@ -80,7 +81,8 @@ class Appender:
         self._ids, self._id = secrets.token_hex(8), 0
         self._pause_s = FIRST_PAUSE_S
         self._proven = False  # whether this channel has had a confirm
-        self.began = asyncio.Event()  # set once, when it can append for the first time
+        self._proof_limit_s = PROOF_LIMIT_S  # longer after each miss: confirms may just be slow
+        self.began = asyncio.Event()  # set once, when there is a stream and a channel to it for the first time
         self.why = ""  # what the last attempt failed with; empty when it did not
 
     @property
@@ -178,8 +180,9 @@ class Appender:
             return
         name = self._next_id()
         try:
-            limit_s = CONFIRM_LIMIT_S if self._proven else PROOF_LIMIT_S
-            await channel.append(self._stream, body, name, limit_s=limit_s, sender=self._sender)
+            limit_s = (CONFIRM_LIMIT_S if self._proven else self._proof_limit_s) + len(body) / SLOWEST_BYTES_PER_S
+            with self.link.carrying(len(body)):
+                await channel.append(self._stream, body, name, limit_s=limit_s, sender=self._sender)
         except NotTaken as error:
             self.why = str(error)
             await self._pause()
@@ -188,8 +191,9 @@ class Appender:
         except NotConfirmed:
             if self._proven:
                 channel.drop("an append was not confirmed")
+            self._proof_limit_s = min(2 * self._proof_limit_s, CONFIRM_LIMIT_S)
             raise
-        self._proven = True
+        self._proven, self._proof_limit_s = True, PROOF_LIMIT_S
         self.why, self._pause_s = "", FIRST_PAUSE_S
         self._confirmed(name)
         self._settle([(pending, len(records)) for pending, records in taken])

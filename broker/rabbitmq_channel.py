@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -121,10 +122,17 @@ class Delivery(msgspec.Struct, frozen=True):
 
 
 class Inbox:
-    """What a consumer has been given and nobody has taken yet. It ends with its consumer."""
+    """What a consumer has been given and nobody has taken yet. It ends with its consumer.
 
-    def __init__(self) -> None:
+    What comes when `most` messages or `most_bytes` wait is dropped, which `dropped` is told of each time.
+    """
+
+    def __init__(
+        self, *, most: float = math.inf, most_bytes: float = math.inf, dropped: Callable[[], None] = lambda: None
+    ) -> None:
+        self._most, self._most_bytes, self._dropped = most, most_bytes, dropped
         self._waiting: deque[Delivery] = deque()
+        self._bytes = 0
         self._more = asyncio.Event()
         self._ended: str | None = None
 
@@ -134,7 +142,11 @@ class Inbox:
 
     def put(self, delivery: Delivery) -> None:
         """Called by the channel."""
+        if len(self._waiting) >= self._most or self._bytes >= self._most_bytes:
+            self._dropped()
+            return
         self._waiting.append(delivery)
+        self._bytes += len(delivery.body)
         self._more.set()
 
     def end(self, why: str) -> None:
@@ -153,7 +165,9 @@ class Inbox:
     async def take(self, most: int) -> list[Delivery]:
         """At least one, and no more than `most`. Raises `LinkLost` once what came has been taken and no more will come."""
         await self.arrival()
-        return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+        self._bytes -= sum(len(delivery.body) for delivery in taken)
+        return taken
 
 
 class Channel:
@@ -212,9 +226,14 @@ class Channel:
         """The opposite of `bind`."""
         await self._call(self._channel.queue_unbind(queue, exchange, key))
 
-    async def consume(self, queue: str, *, offset: int | str | None = None, prefetch: int = 0) -> Inbox:
-        """Have deliveries put into an inbox: of a stream from `offset` on (or `first`, `next`), to be acknowledged, `prefetch` at once."""
-        inbox = Inbox()
+    async def consume(
+        self, queue: str, *, offset: int | str | None = None, prefetch: int = 0, inbox: Inbox | None = None
+    ) -> Inbox:
+        """Have deliveries put into an inbox: of a stream from `offset` on (or `first`, `next`), to be acknowledged, `prefetch` at once.
+
+        What need not be acknowledged comes as fast as the broker can send it: `inbox` is one with bounds.
+        """
+        inbox = inbox or Inbox()
 
         async def deliver(message: DeliveredMessage) -> None:
             properties = message.header.properties

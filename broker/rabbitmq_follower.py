@@ -18,6 +18,7 @@ from broker.rabbitmq_link import Link, LinkClosed
 PREFETCH = 200  # messages on their way: of 256 KiB at most, but for a record that is longer by itself
 AT_ONCE = 50
 ARRIVAL_S = 1.0  # a message that is there comes within milliseconds: past this it is asked whether the stream is shorter
+SLOW_S = 5.0  # it is not, and the broker is just slow
 APART_S = 3.0  # a broker that has just come back may not have its copy yet; one that has none is of no use
 GONE_S = 6.0  # a broker that starts may not know its streams for a moment
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.05, 0.2
@@ -30,7 +31,7 @@ class Anchor(msgspec.Struct, frozen=True):
     fits: Callable[[Delivery], bool]
 
 
-Start = Literal["first", "oldest", "next"] | Anchor
+Start = Literal["first", "oldest"] | Anchor
 
 
 class _Gap(Exception):
@@ -40,12 +41,16 @@ class _Gap(Exception):
 class Follower:
     """One reader of one stream. `last_offset` puts a message on the stream's end, returns its offset, and may raise `LinkLost`.
 
-    With "first" the first message must be that of offset 0; with "next" whatever comes next is right, with "oldest" whatever is there.
+    With "first" the first message must be that of offset 0; with "oldest" whatever is there is right.
     """
 
-    def __init__(self, link: Link, stream: str, start: Start, last_offset: Callable[[], Awaitable[int]]) -> None:
+    def __init__(
+        self, link: Link, stream: str, start: Start, last_offset: Callable[[], Awaitable[int]], *, prefetch: int = PREFETCH
+    ) -> None:
+        self._prefetch = prefetch
         self._link, self._stream, self._at, self._last_offset = link, stream, start, last_offset
         self._inbox: Inbox | None = None
+        self._why = ""  # what the last attempt to read ended with
         self._giving = False  # what came is with whoever asked for it
         self._again = False  # the anchor has been given, and only has to be found again
         self._hole: tuple[int, int] | None = None  # the messages around the last gap
@@ -55,6 +60,11 @@ class Follower:
     def waits(self) -> bool:
         """Whether everything that came has been taken, and dealt with: the next message would be seen at once."""
         return self._inbox is not None and self._inbox.is_empty and not self._giving
+
+    @property
+    def kept_out(self) -> str | None:
+        """Why it does not read although there is a connection; None while it does, or there is none."""
+        return (self._why or "no answer yet") if self._inbox is None and self._link.up else None
 
     async def deliveries(self) -> AsyncGenerator[list[Delivery], None]:
         """Messages as they come, for ever, the first of them the anchor's own.
@@ -74,7 +84,7 @@ class Follower:
                     while True:
                         some = await inbox.take(AT_ONCE)
                         unacknowledged += len(some)
-                        if unacknowledged >= PREFETCH // 4:
+                        if unacknowledged >= self._prefetch // 4:
                             await channel.acknowledge(some[-1].tag)
                             unacknowledged = 0
                         if not anchored:
@@ -82,6 +92,7 @@ class Follower:
                             anchored, some = found is not None, found or []
                             if not anchored and loop.time() > late_at:
                                 await self._look_for_end()
+                                late_at = loop.time() + SLOW_S
                         if ready := self._in_order(some):
                             pause_s = FIRST_PAUSE_S
                             self._giving = True
@@ -94,6 +105,7 @@ class Follower:
             except LinkClosed:
                 raise
             except LinkLost as error:
+                self._why = str(error)
                 gone_since = (gone_since or loop.time()) if isinstance(error, NoSuchQueue) else None
                 if gone_since is not None and loop.time() - gone_since > GONE_S:
                     raise LogDiverged(f"{self._stream} is gone") from None
@@ -110,22 +122,22 @@ class Follower:
         """Begin to read. A stream that has nothing from there on says nothing, for ever: then its end is looked for."""
         at = self._at
         offset = at.offset if isinstance(at, Anchor) else "first" if at == "oldest" else at
-        inbox = await channel.consume(self._stream, offset=offset, prefetch=PREFETCH)
-        if at != "next":
-            try:
-                async with asyncio.timeout(ARRIVAL_S):
-                    await inbox.arrival()
-            except TimeoutError:
-                await self._look_for_end()
+        inbox = await channel.consume(self._stream, offset=offset, prefetch=self._prefetch)
+        if not await _arrives(inbox, ARRIVAL_S):
+            await self._look_for_end()
+            if not await _arrives(inbox, SLOW_S):
+                raise LinkLost("the stream has more, and does not give it")
         return inbox
 
     async def _look_for_end(self) -> None:
-        """Nothing has come. Raises `LogDiverged` where the stream is too short for the anchor; one that was empty has a message then."""
-        end = await self._last_offset()
-        if isinstance(self._at, Anchor):
-            if end <= self._at.offset:
-                raise LogDiverged(f"{self._stream} ends at message {end} and was read up to {self._at.offset}: it was made anew")
-            raise LinkLost("the stream has more, and does not give it")
+        """Raises `LogDiverged` where the stream is too short for the anchor; what is there now, or is made by this, is to come."""
+        try:
+            end = await self._last_offset()
+        except LinkLost as error:  # nothing comes, not even a mark: another connection may be better
+            self._link.drop(f"{self._stream}: {error}")
+            raise
+        if isinstance(self._at, Anchor) and end <= self._at.offset:
+            raise LogDiverged(f"{self._stream} ends at message {end} and was read up to {self._at.offset}: it was made anew")
 
     def _from_anchor(self, some: list[Delivery]) -> list[Delivery] | None:
         """What there is to give once the anchor has come; None as long as it has not."""
@@ -149,7 +161,7 @@ class Follower:
 
     def _in_order(self, some: list[Delivery]) -> list[Delivery]:
         """The beginning of them that continues what was given; then the last of that is the anchor of the next connection."""
-        expected = some[0].offset if some and self._at in ("next", "oldest") else self.offset + 1
+        expected = some[0].offset if some and self._at == "oldest" else self.offset + 1
         for index, delivery in enumerate(some):
             if delivery.offset != expected and (expected - 1, delivery.offset) != self._hole:
                 self._judge_gap(expected, delivery.offset)
@@ -169,3 +181,13 @@ class Follower:
         if offset < expected:
             raise LogDiverged(f"{self._stream} goes on with message {offset} where {expected} should stand")
         self._hole = expected - 1, offset
+
+
+async def _arrives(inbox: Inbox, limit_s: float) -> bool:
+    """Whether something comes within this time. Raises `LinkLost`."""
+    try:
+        async with asyncio.timeout(limit_s):
+            await inbox.arrival()
+    except TimeoutError:
+        return False
+    return True

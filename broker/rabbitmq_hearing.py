@@ -13,6 +13,11 @@ class Reader(Protocol):
     """Who follows."""
 
     @property
+    def kept_out(self) -> str | None:
+        """Why he cannot read although there is a connection; None while he can, or there is none."""
+        ...
+
+    @property
     def waits(self) -> bool:
         """Whether everything that came has been taken: the next message would be seen at once."""
         ...
@@ -33,6 +38,9 @@ class Hearing:
         self._claimed, self._claimed_at = -1, -math.inf
         self._offset = -1
         self._silent_since: float | None = None
+        self.silent = False  # something has been missing for too long, while nothing came and everything that had come was taken
+        self.deaf = False  # it still has not come: another connection alone is no cure
+        self._out_since: float | None = None
 
     @property
     def reader(self) -> Reader | None:
@@ -40,7 +48,7 @@ class Hearing:
 
     def begin(self, reader: Reader) -> None:
         """Somebody follows the partition from now on; the last of several is the one that is looked at."""
-        self._reader, self._silent_since = reader, None
+        self._reader, self._silent_since, self._out_since = reader, None, None
         self._own.clear()
 
     def end(self, reader: Reader) -> None:
@@ -64,16 +72,27 @@ class Hearing:
         if offset >= self._claimed or now - self._claimed_at > CLAIM_S:
             self._claimed, self._claimed_at = offset, now
 
-    def is_deaf(self, now: float) -> bool:
-        """Whether something has been missing for too long, while nothing came and everything that had come was taken."""
+    def look(self, now: float) -> None:
+        """Look whether something is missing: to be called now and then, and more often than a partition may be deaf."""
         reader = self._reader
         if reader is None:
-            return False
+            self.deaf = self.silent = False
+            return
         moved, self._offset = reader.offset != self._offset, reader.offset
         claimed = self._claimed if now - self._claimed_at <= CLAIM_S else -1
-        missing = reader.waits and (bool(self._own) or reader.offset < claimed)
-        if not missing:
+        missing = bool(self._own) or reader.offset < claimed
+        if not missing or not reader.waits:
             self._silent_since = None
         elif moved or self._silent_since is None:
             self._silent_since = now
-        return self._silent_since is not None and now - self._silent_since > DEAF_S
+        self.silent = self._silent_since is not None and now - self._silent_since > DEAF_S
+        self.deaf = self.silent or (self.deaf and missing and not moved)
+
+    def kept_out(self, now: float) -> str | None:
+        """Why whoever follows has not been able to read for too long, although there was a connection all the time; else None."""
+        why = self._reader.kept_out if self._reader is not None else None
+        if why is None:
+            self._out_since = None
+        elif self._out_since is None:
+            self._out_since = now
+        return why if self._out_since is not None and now - self._out_since > DEAF_S else None

@@ -6,10 +6,13 @@ With `rabbitmq_channel.py` the only place that knows aio-pika; everything that g
 
 import asyncio
 import contextlib
+import contextvars
+import logging
 import os
+import random
 import ssl
 import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,9 +27,33 @@ from broker.rabbitmq_channel import Channel, LinkLost, faults_as_lost, within
 CONNECT_LIMIT_S = 2.0
 WATCH_EVERY_S = 1.0
 WATCH_LIMIT_S = 2.0  # a frozen broker answers nothing and closes nothing
+SLOWEST_BYTES_PER_S = 1024 * 1024  # what is large may take its time, and so may what stands behind it
 CLOSE_LIMIT_S = 1.0
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 0.25
+LASTED_S = 1.0  # a connection that ended sooner is as good as none
 HEARTBEAT_S = 10  # for the broker to notice that we are gone; we notice by the watch
+
+
+_ours: contextvars.ContextVar[bool] = contextvars.ContextVar("ours", default=False)  # in all that runs for a connection of ours
+
+
+class _ToldByUs(logging.Filter):
+    """Keeps out of aiormq's log why a connection of ours was not made or has ended: `Link.why` says it, and its user tells it in a line.
+
+    aiormq says it at each attempt, in a page. Nothing of other connections in this process is kept out, and nothing else of ours.
+    """
+
+    _BEGINNINGS = (
+        "error when creating transport",
+        "Cancelling cause reader exited abnormally",
+        "Unexpected connection close from remote",
+    )
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (_ours.get() and isinstance(record.msg, str) and record.msg.startswith(self._BEGINNINGS))
+
+
+_told_by_us = _ToldByUs()
 
 
 class LinkClosed(LinkLost):
@@ -36,16 +63,25 @@ class LinkClosed(LinkLost):
 class Link:
     """A connection by the name `name`, kept for as long as `run` runs. `lost(why)` is called each time that one ends.
 
-    The hosts are tried in turn, beginning with one that the name chooses, so that many nodes do not all begin with the first.
+    The hosts are tried in turn, beginning with one that the name chooses, so that many nodes do not all begin with the first. There is
+    a pause before each further connection, between half and whole as `random` says, so that they do not all come back together, either.
     """
 
-    def __init__(self, urls: Sequence[str], name: str, *, lost: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        urls: Sequence[str],
+        name: str,
+        *,
+        lost: Callable[[str], None] = lambda _: None,
+        random: Callable[[], float] = random.random,
+    ) -> None:
         first = zlib.crc32(name.encode()) % len(urls)
         self._urls = [_named(url, name) for url in [*urls[first:], *urls[:first]]]
-        self._name, self._tell_lost = name, lost
+        self._name, self._tell_lost, self._random = name, lost, random
         self._connection: _Connection | None = None
         self._changed = asyncio.Event()
         self._closed = False
+        self._carried = 0  # bytes
         self.why = "not connected yet"  # for people; no secret in it
         self.refused = False  # by name, password, vhost or certificate: trying again will hardly help
 
@@ -61,21 +97,24 @@ class Link:
 
     async def run(self) -> None:
         """Connect, watch, and connect again, until cancelled."""
-        pause, turn = FIRST_PAUSE_S, 0
+        logging.getLogger("aiormq.connection").addFilter(_told_by_us)  # the same one each time, which is once
+        loop = asyncio.get_running_loop()
+        pause_s, turn = FIRST_PAUSE_S, 0
         try:
             while True:
                 connection = await self._connect(self._urls[turn % len(self._urls)])
                 turn += 1
-                if connection is None:
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, MOST_PAUSE_S)
-                    continue
-                pause = FIRST_PAUSE_S
-                try:
-                    await self._keep(connection)
-                finally:
-                    await connection.end()
-                self._tell_lost(self.why)
+                if connection is not None:
+                    came_at = loop.time()
+                    try:
+                        await self._keep(connection)
+                        if loop.time() - came_at >= LASTED_S:
+                            pause_s = FIRST_PAUSE_S
+                    finally:
+                        await connection.end()
+                    self._tell_lost(self.why)
+                await asyncio.sleep(pause_s * (1 + self._random()) / 2)
+                pause_s = min(2 * pause_s, MOST_PAUSE_S)
         finally:
             self._closed, self.why = True, "closed"
             self._change()
@@ -94,10 +133,20 @@ class Link:
         finally:
             await channel.close()
 
+    @contextlib.contextmanager
+    def carrying(self, size: int) -> Iterator[None]:
+        """So many bytes are on their way: the watch is not answered before they have arrived, and waits for so much longer."""
+        self._carried += size
+        try:
+            yield
+        finally:
+            self._carried -= size
+
     async def changed(self, limit_s: float) -> None:
         """Return when a connection was made or lost, or after `limit_s`."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), limit_s)
+        with contextlib.suppress(TimeoutError):  # not `wait_for`, which on 3.11 may swallow a cancel
+            async with asyncio.timeout(limit_s):
+                await self._changed.wait()
 
     def drop(self, why: str) -> None:
         """Something that only its user sees is wrong with this connection: take another."""
@@ -106,7 +155,9 @@ class Link:
 
     async def _connect(self, url: URL) -> "_Connection | None":
         connection = _Connection(url)
-        connecting = asyncio.ensure_future(connection.connect())
+        context = contextvars.copy_context()
+        context.run(_ours.set, True)
+        connecting = asyncio.create_task(connection.connect(), context=context)
         try:
             with faults_as_lost():
                 await within(CONNECT_LIMIT_S, connecting, connection.abort)
@@ -130,7 +181,7 @@ class Link:
         try:
             channel = await connection.open_channel(confirms=False)
             while not await connection.ended_within(WATCH_EVERY_S):
-                await channel.ask(WATCH_LIMIT_S)
+                await channel.ask(WATCH_LIMIT_S + self._carried / SLOWEST_BYTES_PER_S)
         except LinkLost as error:
             why = str(error)
         finally:
@@ -176,15 +227,17 @@ class _Connection(aio_pika.Connection):
             try:
                 await within(WATCH_LIMIT_S, opening, self.abort)
             except asyncio.CancelledError:
-                await within(CLOSE_LIMIT_S, opening, self.abort)  # nobody else would give it back
-                await within(CLOSE_LIMIT_S, channel.close(), self.abort)
+                with contextlib.suppress(LinkLost), faults_as_lost():  # a loss is no answer to who was cancelled
+                    await within(CLOSE_LIMIT_S, opening, self.abort)  # nobody else would give it back
+                    await within(CLOSE_LIMIT_S, channel.close(), self.abort)
                 raise
             return Channel(await channel.get_underlay_channel(), channel, self.abort, self.drop)
 
     async def ended_within(self, limit_s: float) -> bool:
         """Whether the connection ends within this time, or has."""
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ended.wait(), limit_s)
+        with contextlib.suppress(TimeoutError):  # not `wait_for`, which on 3.11 may swallow a cancel
+            async with asyncio.timeout(limit_s):
+                await self._ended.wait()
         return self._ended.is_set()
 
     def drop(self, why: str) -> None:

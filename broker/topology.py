@@ -79,8 +79,3 @@ def to_bucket(bucket: int) -> str:
 def to_bucket_of(channel: str, bucket: int) -> str:
     """As `to_bucket`, among the Socket.IO managers of one channel; whatever its name is, no wildcard stands in it."""
     return f"{to_bucket(bucket)}.{quote(channel, safe='')}"
-
-
-def to_node(name: str) -> str:
-    """The routing key of one node on the exchange of signals."""
-    return f"node.{name}"

@@ -174,17 +174,19 @@ async def test_many_sockets_take_one_bucket(rabbit_url: str) -> None:
         assert not first.pending_connect
 
 
-async def test_what_cannot_be_sent_is_refused(rabbit_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_cannot_be_sent_is_refused(rabbit_url: str) -> None:
     """What cannot be sent is refused at once, and what comes after it goes on its way."""
-    monkeypatch.setattr("broker.manager_stream.LARGEST", 10_000)
-    manager = RabbitManager(rabbit_url, write_only=True)
+    manager = RabbitManager(rabbit_url, write_only=True, largest=10_000)
     for bad in (object(), {1, 2}):
         with pytest.raises(TypeError):
             await manager.emit("said", bad)
     with pytest.raises(TypeError, match="a room is"):
         await manager.emit("said", 1, room=[object()])
-    with pytest.raises(ValueError, match="bytes"):
-        await manager.emit("said", "x" * 20_000)
+    for in_passing in (False, True):
+        with pytest.raises(ValueError, match="the manager takes 10000 at most"):
+            await manager.emit("said", "x" * 20_000, transient=in_passing)
+    with pytest.raises(ValueError, match="largest is"):
+        RabbitManager(rabbit_url, largest=16 * 1024 * 1024)
     with pytest.raises(ValueError, match="amqp"):
         RabbitManager("redis://localhost")
     await manager.emit("said", 1)

@@ -87,6 +87,26 @@ async def test_a_node_misses_what_another_has_read(rabbit: Rabbit, rabbit_url: s
         assert len(one.counting.lost_for) == 1 and other.counting.lost_for == []
 
 
+async def test_a_node_that_may_not_read_says_so(rabbit: Rabbit) -> None:
+    """A connection that is there and brings no reader to the log is no cure: appends are taken, nothing comes, and the node is deaf."""
+    vhost = rabbit.fresh_vhost()
+    login = rabbit.fresh_user(vhost, configure=".*", write=".*", read=".*")
+    user = login.partition(":")[0]
+    async with node(rabbit, rabbit.url_for(vhost, login), "one") as one, reading(one.log) as notes:
+        await one.log.append(0, b"heard")
+        await notes.got("heard")
+        rabbit.permit(user, vhost, configure=".*", write=".*", read="tidegate.signal.*")
+        one.proxy.cut("follow")
+        await wait_until(lambda: one.broker.deaf, DEAF_S + 1 + BUSY_S, "it notices")
+        await one.log.append(0, b"missed")
+        assert one.log.up and one.log.deaf is not None and "partition 0" in one.log.deaf and "refused" in one.log.deaf
+        rabbit.permit(user, vhost, configure=".*", write=".*", read=".*")
+        await notes.got("missed")
+        await wait_until(lambda: one.broker.deaf is None, BUSY_S, "it is not deaf any more")
+        assert notes.texts == ["heard", "missed"]
+        assert one.counting.lost_for and all("nothing comes" not in why for why in one.counting.lost_for)
+
+
 async def test_a_node_misses_its_canary(rabbit: Rabbit, rabbit_url: str) -> None:
     """A node that does not hear its own signals says so until it does, over another connection; the log goes on meanwhile."""
     async with node(rabbit, rabbit_url, "one") as one, node(rabbit, rabbit_url, "other") as other, reading(one.log) as notes:

@@ -216,12 +216,24 @@ async def test_a_log_that_only_partly_is_there_is_not_made_anew_in_silence(rabbi
                 pass
 
 
-async def test_a_new_log_is_not_made_over_an_old_ones_streams(rabbit_url: str) -> None:
-    """Where only the stream that says which log this is was deleted, the log is not taken for a new one."""
+async def test_a_log_whose_first_stream_was_lost_goes_on(rabbit_url: str) -> None:
+    """Where only the stream that says which log this is was deleted, the heads of the others say it, and nothing has diverged."""
     async with open_rabbitmq([rabbit_url], partitions=2, name="here") as broker:
-        await append(broker.log, "old", 3)
+        epoch, texts = broker.log.epoch, await append(broker.log, "old", 3)
     async with bare_link(rabbit_url) as link, link.channel() as channel:
         await channel.remove_stream(GENESIS)
-    with pytest.raises(LogDiverged, match=f"{STREAM} is of another log"):
+    async with open_rabbitmq([rabbit_url], partitions=2, name="here") as broker, reading(broker.log) as notes:
+        assert broker.log.epoch == epoch
+        await notes.got(*texts, *await append(broker.log, "new", 3))
+
+
+async def test_no_log_is_made_over_streams_of_several(rabbit_url: str) -> None:
+    """Where that stream is gone, and the heads of the others do not agree, whoever opens the log is told by name."""
+    async with open_rabbitmq([rabbit_url], partitions=2, name="here"):
+        pass
+    await make_anew(rabbit_url, stream_of(1), encode_head(Head("another")))
+    async with bare_link(rabbit_url) as link, link.channel() as channel:
+        await channel.remove_stream(GENESIS)
+    with pytest.raises(LogDiverged, match=f"{stream_of(1)} is of another log"):
         async with open_rabbitmq([rabbit_url], partitions=2, name="here"):
             pass

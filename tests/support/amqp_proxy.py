@@ -1,6 +1,7 @@
 """A proxy in front of a broker that understands AMQP as far as needed to break single connections in ways that TCP alone does not."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
@@ -8,20 +9,29 @@ from tests.support.held_port import HOST
 
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _HEAD_BYTES = 7  # of a frame: type, channel, size
-_DELIVER = (60, 60)  # class and method
+_DELIVER, _ACK = (60, 60), (60, 80)  # class and method
 _CHUNK = 64 * 1024
+
+
+class Pace:
+    """How fast everything goes through, from now on."""
+
+    def __init__(self) -> None:
+        self.bytes_per_s = math.inf  # to the broker
+        self.confirm_s = 0.0  # a broker that writes slowly confirms so much later; what it says behind that waits, too
 
 
 class Passage:
     """One connection that goes through. `name` is what the client calls it; empty until it has said so."""
 
-    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter, deaf: set[str]) -> None:
+    def __init__(self, client: asyncio.StreamWriter, server: asyncio.StreamWriter, deaf: set[str], pace: Pace) -> None:
         self._client, self._server, self._deaf_ones = client, server, deaf
         self._going = asyncio.Event()
         self._going.set()
         self._left: int | None = None  # bytes that may still go to the broker
         self._hangs_up = False
         self.ended = asyncio.Event()
+        self._pace = pace
         self.deaf = False
         self.name = ""
 
@@ -69,6 +79,7 @@ class Passage:
                 return
             if self._left is not None:
                 self._left -= len(data)
+            await asyncio.sleep(len(data) / self._pace.bytes_per_s)
             self._server.write(data)
             await self._server.drain()
 
@@ -84,6 +95,8 @@ class Passage:
                 skipping.discard(channel)
                 if self.deaf and _method(payload) == _DELIVER:
                     skipping.add(channel)
+            if kind == _METHOD and _method(payload) == _ACK:
+                await asyncio.sleep(self._pace.confirm_s)
             if channel in skipping and kind in (_METHOD, _HEADER, _BODY):
                 continue
             self._client.write(head + payload)
@@ -101,6 +114,7 @@ class AmqpProxy:
         self._passages: list[Passage] = []
         self._serving: set[asyncio.Task[None]] = set()
         self._deaf: set[str] = set()  # words of connections that are to be deaf when they come
+        self.pace = Pace()
         self.port = 0
         self.refuses = False
 
@@ -151,7 +165,7 @@ class AmqpProxy:
         except OSError:
             client.transport.abort()
             return
-        passage = Passage(client, server, self._deaf)
+        passage = Passage(client, server, self._deaf, self.pace)
         self._passages.append(passage)
         ways = [asyncio.create_task(passage.to_broker(client_reader)), asyncio.create_task(passage.to_client(server_reader))]
         ended = asyncio.create_task(passage.ended.wait())

@@ -72,7 +72,7 @@ class World:
         node = Node(settings, broker, store, clock=lambda: self.now)
         self._stack.push_async_callback(node.aclose)
         for part in (node.projector.run(), node.committer.run(), node.gateway.run()):
-            self.run(part)
+            _ = self.run(part)
         await node.projector.ready.wait()
         return node
 
@@ -201,7 +201,7 @@ class PollingLine(Line):
         self.task = self.world.run(self._ask("GET", b"", token))
 
     def put(self, *packets: str, token: str | None = None) -> None:
-        self.world.run(self._ask("POST", "\x1e".join(packets).encode(), token))
+        _ = self.world.run(self._ask("POST", "\x1e".join(packets).encode(), token))
 
     def hang_up(self) -> None:
         self.put("1")

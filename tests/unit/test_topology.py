@@ -15,7 +15,6 @@ from broker.topology import (
     partition_for,
     stream_of,
     to_bucket,
-    to_node,
 )
 
 COUNTS = (1, 3, 8, 16, 256)
@@ -61,7 +60,7 @@ def test_names_on_a_broker_are_what_they_always_were() -> None:
     """Who comes with a later version finds the streams and the exchange of the first."""
     assert [stream_of(0), stream_of(8), stream_of(256)] == ["tidegate.log.0", "tidegate.log.8", "tidegate.log.256"]
     assert (GENESIS, SIGNALS, TO_ALL) == ("tidegate.log.genesis", "tidegate.signal", "all")
-    assert (emits_of("socketio"), to_node("n1"), to_bucket(7)) == ("tidegate.emit.socketio", "node.n1", "bucket.7")
+    assert (emits_of("socketio"), to_bucket(7)) == ("tidegate.emit.socketio", "bucket.7")
 
 
 def test_a_stream_is_declared_with_what_it_always_was() -> None:
