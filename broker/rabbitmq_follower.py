@@ -131,7 +131,11 @@ class Follower:
 
     async def _look_for_end(self) -> None:
         """Raises `LogDiverged` where the stream is too short for the anchor; what is there now, or is made by this, is to come."""
-        end = await self._last_offset()
+        try:
+            end = await self._last_offset()
+        except LinkLost as error:  # nothing comes, not even a mark: another connection may be better
+            self._link.drop(f"{self._stream}: {error}")
+            raise
         if isinstance(self._at, Anchor) and end <= self._at.offset:
             raise LogDiverged(f"{self._stream} ends at message {end} and was read up to {self._at.offset}: it was made anew")
 

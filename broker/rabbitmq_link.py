@@ -144,7 +144,9 @@ class Link:
 
     async def changed(self, limit_s: float) -> None:
         """Return when a connection was made or lost, or after `limit_s`."""
-        await _set_within(self._changed, limit_s)
+        with contextlib.suppress(TimeoutError):  # not `wait_for`, which on 3.11 may swallow a cancel
+            async with asyncio.timeout(limit_s):
+                await self._changed.wait()
 
     def drop(self, why: str) -> None:
         """Something that only its user sees is wrong with this connection: take another."""
@@ -233,7 +235,9 @@ class _Connection(aio_pika.Connection):
 
     async def ended_within(self, limit_s: float) -> bool:
         """Whether the connection ends within this time, or has."""
-        await _set_within(self._ended, limit_s)
+        with contextlib.suppress(TimeoutError):  # not `wait_for`, which on 3.11 may swallow a cancel
+            async with asyncio.timeout(limit_s):
+                await self._ended.wait()
         return self._ended.is_set()
 
     def drop(self, why: str) -> None:
@@ -253,13 +257,6 @@ class _Connection(aio_pika.Connection):
                 await within(CLOSE_LIMIT_S, self.close(), self.abort)
         finally:
             self.abort()
-
-
-async def _set_within(event: asyncio.Event, limit_s: float) -> None:
-    """Return when it is set, or after `limit_s`. `asyncio.wait_for` of Python 3.11 forgets a cancellation that comes with the event."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            await event.wait()
 
 
 def _named(url: str, name: str) -> URL:

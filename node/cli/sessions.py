@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from broker.log import LogUnavailable
 from node.cli.flags import Command, Takes
 from node.cli.moments import TIME, Moment, written_locally
 from node.cli.read_model import in_use, lag, model_of, open_log_if_there
@@ -49,8 +50,12 @@ def sessions(
 
 
 async def _behind(settings: Settings) -> int:
-    async with open_log_if_there(settings) as log:
-        return sum((await lag(model_of(settings), log)).values()) if log is not None else 0
+    try:
+        async with open_log_if_there(settings, needed=True) as log:
+            return sum((await lag(model_of(settings), log)).values()) if log is not None else 0
+    except LogUnavailable as error:
+        complain(f"the log cannot be asked ({error}): this is what the read model of {settings.node_id} last knew")
+        return 0
 
 
 def _draw(found: Sequence[Session], moment: int) -> None:

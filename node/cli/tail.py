@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from broker.batch import UNREADABLE
 from broker.log import START, Log, LogDiverged, LogUnavailable, Record
 from broker.topology import partition_for
 from node.cli.flags import Command, Takes
@@ -110,7 +111,7 @@ def _line(record: Record, room: str | None) -> bytes | None:
     shown = {"partition": record.partition, "offset": offset, "position": f"{record.partition}:{offset}"}
     try:
         head = _head.decode(record.data)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return _encoded({**shown, "error": "not an event", "bytes": len(record.data)}) if room is None else None
     if room is not None and head.room != room:
         return None

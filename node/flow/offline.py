@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from broker.batch import UNREADABLE
 from broker.log import START, Log, LogDiverged, Position
 from node.core.apply import apply
 from node.core.events import decode
@@ -90,7 +91,7 @@ async def _fold(log: Log, store: Store, partition: int, end: int, at: int | None
                     return
                 try:
                     event = decode(record.data)
-                except msgspec.DecodeError:
+                except UNREADABLE:
                     event = None  # as the projector does: passed over on every node
                 if event is not None:
                     if at is not None and event.at > at:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from broker.batch import UNREADABLE
 from broker.log import Signals
 from node.core.limits import Limits
 from node.core.view import View
@@ -41,6 +42,16 @@ class DrainSignal(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
     node: str
 
 
+def _counts(state: dict[str, Any]) -> bool:
+    """Whether what a node tells of itself can be added to what the others tell, as far as it has it."""
+    sums = [state.get(name, {}) for name in ("expiring", "handshakes")]
+    numbers = [state.get(name, 0) for name in _NUMBERS]
+    if not all(isinstance(of, dict) for of in sums):
+        return False
+    return all(isinstance(value, int | float) for value in (*numbers, *(value for of in sums for value in of.values())))
+
+
+_NUMBERS = ("sessions", "renewal_peak_per_second", "handshake_capacity_per_second", "lag_seconds")
 _Signal = Beat | TypingSignal | DrainSignal
 _decoder: msgspec.json.Decoder[_Signal] = msgspec.json.Decoder(_Signal)
 
@@ -165,10 +176,10 @@ class Presence:
     def _receive(self, data: bytes) -> None:
         try:
             signal = _decoder.decode(data)
-        except msgspec.DecodeError:
-            return  # of another version: a signal may be lost
+        except UNREADABLE:
+            return  # of another version, or a stranger's: a signal may be lost
         match signal:
-            case Beat(node=node, state=state):
+            case Beat(node=node, state=state) if _counts(state):
                 self._heard[node] = (self._loop.time(), state)
             case TypingSignal(room=room, user=user, on=on):
                 self._deliver(room, "typing", {"room": room, "user": user, "on": on})

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
-import msgspec
 import structlog
 
+from broker.batch import UNREADABLE
 from broker.log import Log, LogDiverged, LogUnavailable, Position, Record
 from node.core.apply import apply, idempotency_key
 from node.core.effects import Applied, Effect, Lost
@@ -115,7 +115,7 @@ class Projector:
     def _decode(record: Record) -> Event | None:
         try:
             return decode(record.data)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             _log.error("record skipped: not an event", partition=record.partition, offset=record.position.offset, why=str(error))
             return None
 

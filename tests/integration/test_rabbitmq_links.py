@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -99,6 +100,18 @@ async def test_the_appending_connection_goes_while_the_following_stays(rabbit: R
         assert len(here.counting.lost_for) == 1
 
 
+async def test_a_broker_that_confirms_slowly_is_not_given_up(rabbit: Rabbit, rabbit_url: str) -> None:
+    """Where each confirm takes almost a second, records are appended all the same, the first ones of a connection too."""
+    async with through_proxy(rabbit, rabbit_url) as here, reading(here.log) as notes:
+        here.proxy.pace.confirm_s = 0.8
+        here.proxy.cut("append")
+        await wait_until(lambda: not here.log.up, NOTICED_WITHIN_S, "it is noticed")
+        await here.back(1)
+        await asyncio.gather(*(here.log.append(0, b"%d" % number) for number in range(3)))
+        await notes.got("0", "1", "2")
+        assert here.log.up and len(here.counting.lost_for) == 1
+
+
 async def test_an_appending_connection_that_hangs_refuses_in_time(rabbit: Rabbit, rabbit_url: str) -> None:
     """Nothing comes back over it and nothing closes it: appends are refused within 3 s at most, another connection takes them."""
     async with through_proxy(rabbit, rabbit_url) as here, reading(here.log) as notes:
@@ -177,17 +190,17 @@ async def test_a_broker_that_throws_us_out_at_once_is_left_in_peace(rabbit_url: 
     assert all(pause >= part * least for pause, least in zip(pauses, (0.1, 0.2, 0.25, 0.25, 0.25), strict=True))
 
 
-async def test_a_link_that_is_ended_while_its_connection_is_cut_ends(rabbit_url: str) -> None:
-    """Whoever ends it is not told instead that the connection was lost, which would have it connect again for ever, whatever it does."""
-    for age_s in (0.0, 0.05, 0.2, 0.5):
-        link = Link([rabbit_url], "tidegate ended")
-        task = asyncio.create_task(link.run())
-        await wait_until(lambda link=link: link.up, PATIENCE_S, "the link is up")  # type: ignore[misc]
-        await asyncio.sleep(age_s)  # it opens its channel, and then waits for the next question
-        link.drop("cut")
-        task.cancel()
-        await asyncio.wait([task], timeout=PATIENCE_S)
-        assert task.cancelled()
+@pytest.mark.parametrize("age_s", [0.0, 0.1, 0.5])
+async def test_a_link_that_is_ended_while_its_connection_is_cut_ends(rabbit_url: str, age_s: float) -> None:
+    """Whoever ends it is not told instead that the connection was lost, which would have it connect again for ever."""
+    link = Link([rabbit_url], "tidegate ended")
+    task = asyncio.create_task(link.run())
+    await wait_until(lambda: link.up, PATIENCE_S, "the link is up")
+    await asyncio.sleep(age_s)  # first it opens its channel, then it waits for the next question
+    link.drop("cut")
+    task.cancel()
+    await asyncio.wait([task], timeout=PATIENCE_S)
+    assert task.cancelled()
 
 
 async def test_a_following_connection_that_hangs_is_replaced(rabbit: Rabbit, rabbit_url: str) -> None:
@@ -205,15 +218,20 @@ async def test_a_following_connection_that_hangs_is_replaced(rabbit: Rabbit, rab
         assert len(here.counting.lost_for) == 1
 
 
+def hung_up(here: Any, use: str) -> int:
+    """Close whatever connection there is for this, without a word; how many have been lost so far."""
+    for passage in here.proxy.named(use):
+        passage.hang_up()
+    return len(here.counting.lost_for)
+
+
 @pytest.mark.parametrize("use", ["append", "follow", "signal"])
 async def test_a_connection_that_is_closed_without_a_word_is_replaced(rabbit: Rabbit, rabbit_url: str, use: str) -> None:
     """Ten times, at rest and busy: whoever waits for an answer on it is none the worse, and everything goes on."""
     async with through_proxy(rabbit, rabbit_url) as here, reading(here.log) as notes:
         async with load(here.log, workers=10) as working:
             for losses in range(1, 11):
-                await wait_until(lambda: any(here.proxy.named(use)), PATIENCE_S, "the connection")
-                for passage in here.proxy.named(use):
-                    passage.hang_up()
+                await wait_until(lambda n=losses: hung_up(here, use) >= n, NOTICED_WITHIN_S, f"the loss of {use}")  # type: ignore[misc]
                 await here.back(losses)
                 await working.more(10)
             assert working.refused == []
