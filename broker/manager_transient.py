@@ -1,6 +1,7 @@
 """What need not last, between the managers of a channel: over an exclusive queue of each, bound to the buckets in which it has a member."""
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -124,10 +125,9 @@ class Transients:
                 await channel.unbind(queue, SIGNALS, to_bucket_of(self._channel, bucket))
                 self.bound -= {bucket}
                 del unwanted[bucket]
-            try:
-                await asyncio.wait_for(self._changed.wait(), UNBIND_AFTER_S / 2)
-            except TimeoutError:
-                continue
+            with contextlib.suppress(TimeoutError):  # not `wait_for`, which on 3.11 may swallow a cancel
+                async with asyncio.timeout(UNBIND_AFTER_S / 2):
+                    await self._changed.wait()
 
 
 def _parted(records: Sequence[bytes]) -> list[list[bytes]]:

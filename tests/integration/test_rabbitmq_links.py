@@ -190,11 +190,13 @@ async def test_a_broker_that_throws_us_out_at_once_is_left_in_peace(rabbit_url: 
     assert all(pause >= part * least for pause, least in zip(pauses, (0.1, 0.2, 0.25, 0.25, 0.25), strict=True))
 
 
-async def test_a_link_that_is_ended_while_its_connection_is_cut_ends(rabbit_url: str) -> None:
+@pytest.mark.parametrize("age_s", [0.0, 0.1, 0.5])
+async def test_a_link_that_is_ended_while_its_connection_is_cut_ends(rabbit_url: str, age_s: float) -> None:
     """Whoever ends it is not told instead that the connection was lost, which would have it connect again for ever."""
     link = Link([rabbit_url], "tidegate ended")
     task = asyncio.create_task(link.run())
     await wait_until(lambda: link.up, PATIENCE_S, "the link is up")
+    await asyncio.sleep(age_s)  # first it opens its channel, then it waits for the next question
     link.drop("cut")
     task.cancel()
     await asyncio.wait([task], timeout=PATIENCE_S)
