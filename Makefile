@@ -7,8 +7,9 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 VENDORED := node/edge/web/vendor/socket.io.esm.min.js
-# Processes of tests, each with whole files of them; 0 is one, in which a debugger can be used.
+# Processes of tests, each with whole files of them, but for those that want the machine for themselves: clusters, brokers, browsers.
 WORKERS ?= 2
+ALONE := tests/cluster tests/browser
 CODE := $(wildcard node broker loadtest tests bench deploy)
 CHECKS := check-format check-lint check-types check-imports check-dependencies check-hosts check-deploy
 
@@ -21,7 +22,10 @@ up: .venv/.run page ## a local cluster of three nodes; ARGS="--nodes 5 --haproxy
 	@exec $(BIN)/tidegate up $(ARGS)
 
 test: .venv/.test ## every test; ARGS goes to pytest; ALLOW_MISSING_SERVICES=1 leaves out what this machine cannot run
-	@marks="$$(scripts/test-needs)" && $(MAKE) page && exec $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "$$marks" $(ARGS)
+	@marks="$$(scripts/test-needs)" && $(MAKE) page && \
+	if [ -n "$(ARGS)" ]; then exec $(BIN)/pytest -m "$$marks" $(ARGS); fi && \
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "$$marks" $(patsubst %,--ignore=%,$(ALONE)) && \
+	exec $(BIN)/pytest -m "$$marks" $(ALONE)
 
 check: .venv/.dev ## format, lint, types, import contracts, dependencies, deployment
 	@$(MAKE) --keep-going $(CHECKS)

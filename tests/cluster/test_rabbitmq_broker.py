@@ -22,7 +22,7 @@ PARTITIONS = 9  # 8 for rooms, and the control partition
 RATE = 1_000  # messages a second, of all together
 WHOLE_S = 1.0  # from a broker that takes clients again to a cluster that is whole again
 LEVEL_S = 2.0  # from the cure of a partition to a node that is level again
-BUSY_S = 1.0  # what a machine with everything else on it may add
+BUSY_S = 3.0  # what a machine with everything else on it may add
 
 
 @pytest.fixture

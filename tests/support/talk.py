@@ -13,7 +13,7 @@ from tests.support.wait import wait_until
 ALL_S = 60.0  # until everybody has everything, on a machine that is busy with other tests
 MOST_UNACKED = 6  # messages of one user: who is not heard does not go on talking, and one is carried out after the other
 UNAVAILABLE_MS = 3_000  # PROTOCOL section 6: a send that is not accepted is refused within it
-TOLERANCE_MS = 500  # on its way back to a client on a machine with everything else on it
+TOLERANCE_MS = 1_000  # on its way back to a client on a machine with everything else on it
 
 
 class Talk:
