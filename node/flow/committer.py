@@ -17,7 +17,7 @@ from node.core.identity import Principal
 from node.core.limits import Limits
 from node.core.view import View
 
-LIMIT_S = 2.8  # PROTOCOL section 6: `unavailable` within 3 s
+LIMIT_S = 2.9  # PROTOCOL section 6: `unavailable` within 3 s
 DEAF_S = 1.0  # after an event that did not come in time, before another one is tried
 RETRY_MS = 500
 RETRY_S = 0.25
@@ -131,16 +131,18 @@ class Committer:
         if loop.time() < self._deaf_until:
             return _UNAVAILABLE
         future = self._waiting[event.id] = loop.create_future()
-        began = loop.time()
+        began, appended = loop.time(), False
         try:
             async with asyncio.timeout(LIMIT_S):
                 await self._append_to.append(partition, encode(event))
+                appended = True
                 self._observe_append(loop.time() - began)
                 outcome = await future
         except LogUnavailable:
             return _UNAVAILABLE
         except TimeoutError:  # appended, and it does not come: who waits behind this one would wait as long, one behind the other
-            self._deaf_until = loop.time() + DEAF_S
+            if appended:
+                self._deaf_until = loop.time() + DEAF_S
             return _UNAVAILABLE
         finally:
             del self._waiting[event.id]
