@@ -1,0 +1,5 @@
+"""x."""
+
+
+def serve(run: object, port: int) -> None:
+    pass

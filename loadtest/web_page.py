@@ -1,0 +1,5 @@
+"""x."""
+
+
+def extend(web: object, run: object) -> None:
+    pass
