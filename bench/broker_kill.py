@@ -65,4 +65,3 @@ async def _run(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 def _now() -> int:
     return time.time_ns() // 1_000_000
-
