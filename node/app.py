@@ -145,7 +145,15 @@ class Node:
             drain=self._stopping.set,
         )
         queries = Queries(store, limits=settings.limits, online=self.presence.online)
-        self.chat = ChatFlow(store=store, committer=self.committer, queries=queries, presence=self.presence, new_id=self._new_id)
+        self.chat = ChatFlow(
+            store=store,
+            projector=self.projector,
+            room_partitions=settings.partitions,
+            committer=self.committer,
+            queries=queries,
+            presence=self.presence,
+            new_id=self._new_id,
+        )
         self._door = _door(settings, store, broker.log.epoch)
         self._quota = Quota(rate=settings.limits.commands_per_second, burst=settings.limits.commands_burst)
         self._origins = Origins(settings.origins, settings.peers)

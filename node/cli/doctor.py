@@ -128,7 +128,7 @@ def _clock(settings: Settings) -> Iterable[Finding]:
             "clock", f"{newest.path} was changed {newest.ahead_s:.0f} s in the future: this clock is behind, or was set back"
         )
         return
-    told = f"{clock.now()}, " + ("not before the last change of the log" if newest is not None else "no log to compare it with")
+    told = clock.now() + (", not before the last change of the log" if newest is not None else "")
     match clock.synchronised():
         case True:
             yield fine("clock", f"{told}; the kernel says it is kept by NTP")

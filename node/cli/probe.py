@@ -42,6 +42,16 @@ def bound(host: str, port: int) -> socket.socket:
     return opened
 
 
+async def listens(host: str, port: int) -> bool:
+    """Whether anybody takes connections there, within 2 s."""
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_LIMIT_S):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.close()
+            return True
+    return False
+
+
 async def get(host: str, port: int, path: str) -> Answer | None:
     """The answer to one GET, or None where nobody gives one within 2 s."""
     with contextlib.suppress(OSError, TimeoutError, ValueError, IndexError):

@@ -226,9 +226,17 @@ async def _run(settings: Settings, plans: list[Plan], proxy: Plan | None) -> int
         loop.add_signal_handler(number, stop)
     behind = " behind HAProxy" if proxy else ""
     screen.say("", f"starting {counted(len(plans), 'node')}{behind} on {settings.log}")
+    if isinstance(settings.log, AmqpAddress) and not await _answers(settings.log):
+        screen.say("", "no broker takes connections there yet; the nodes wait half a minute for one")
     code = await supervisor.run()
     screen.say("", "stopped")
     return code
+
+
+async def _answers(log: AmqpAddress) -> bool:
+    """Whether one of the hosts of the address takes connections."""
+    found = await asyncio.gather(*(probe.listens(host, port) for host, port in log.hosts))
+    return any(found)
 
 
 def _welcome(settings: Settings, plans: list[Plan], proxy: Plan | None, screen: "_Screen") -> None:

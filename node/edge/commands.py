@@ -37,6 +37,14 @@ class Chat(Protocol):
         """Read the view."""
         ...
 
+    async def is_behind(self, cursors: dict[str, int]) -> bool:
+        """Whether a returning client has seen more than this node knows of."""
+        ...
+
+    async def reach(self, cursors: dict[str, int]) -> None:
+        """Return once this node knows all that the client has seen, or that there is no such thing."""
+        ...
+
     async def replays(self, user: str, cursors: dict[str, int]) -> list[dict[str, Any]]:
         """The `replay` payloads for a returning client."""
         ...
@@ -90,20 +98,22 @@ class CommandQueues:
                 self._answer(session, ack_id, Refused("rate_limited", "one renewal at a time", retry_after=100), REFRESH)
                 return
             session.renewing = True
-            self._start(session, self._renew(session, ack_id, data))
+            _ = self.start(session, self._renew(session, ack_id, data))
             return
         session.queue.append((ack_id, data))
         if not session.working:
             session.working = True
-            self._start(session, self._work_off(session))
+            _ = self.start(session, self._work_off(session))
         if len(session.queue) >= MOST_QUEUED:
             session.has_room.clear()
             await session.has_room.wait()
 
-    def _start(self, session: Session, work: Coroutine[Any, Any, None]) -> None:
+    def start(self, session: Session, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do something for a session beside all others; where it fails, the session's connection ends."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._ended(session, done))
+        return task
 
     async def aclose(self) -> None:
         """Drop what waits; idempotent."""
@@ -151,7 +161,7 @@ class CommandQueues:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             # a bug of ours: this connection ends, so that its client comes back and asks again
-            _log.error("a command failed", exc_info=error)
+            _log.error("what was done for a session failed", exc_info=error)
             session.connection.close("transport", code=1011)
 
     def _answer(self, session: Session, ack_id: int | None, answer: dict[str, Any] | Refused, label: str) -> None:

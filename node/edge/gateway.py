@@ -330,7 +330,11 @@ class Gateway:
             self.fanout.attach(session, [room["room"] for room in rooms])
         connection.put(greeting, session)
         session.send("welcome", self._welcome(session, rooms, resumed=resumed, now=now))
-        await self._catch_up(session, verdict)
+        cursors = verdict.resume.cursors if verdict.resume and session.namespace == CHAT else {}
+        if await self._chat.is_behind(cursors):  # the rest of its connection does not wait for that
+            session.reaching = self._commands.start(session, self._reach(session, cursors))
+        else:
+            await self._catch_up(session, cursors)
 
     def _welcome(self, session: Session, rooms: list[dict[str, Any]], *, resumed: bool, now: int) -> dict[str, Any]:
         return {
@@ -345,9 +349,13 @@ class Gateway:
             "rooms": rooms,
         }
 
-    async def _catch_up(self, session: Session, verdict: Accepted) -> None:
+    async def _reach(self, session: Session, cursors: dict[str, int]) -> None:
+        """Let a client wait that has seen more than this node: what the node still has to learn is no news to it."""
+        await self._chat.reach(cursors)
+        await self._catch_up(session, cursors)
+
+    async def _catch_up(self, session: Session, cursors: dict[str, int]) -> None:
         """Send what was missed, then what came meanwhile, then everything as it comes."""
-        cursors = verdict.resume.cursors if verdict.resume and session.namespace == CHAT else {}
         replays = await self._chat.replays(session.principal.user, cursors) if cursors else []
         for replay in replays:
             if not session.alive(self._clock()):
@@ -416,6 +424,8 @@ class Gateway:
         session.ended = reason
         session.queue.clear()
         session.has_room.set()
+        if session.reaching is not None:
+            session.reaching.cancel()
         # 2. no index leads to it
         self._ticker.drop(session.id)
         self._sessions.pop(session.id, None)

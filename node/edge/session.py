@@ -34,6 +34,7 @@ class Session:
         "opened_at",
         "principal",
         "queue",
+        "reaching",
         "refresh_at",
         "renewing",
         "sid",
@@ -60,6 +61,7 @@ class Session:
         self.has_room = asyncio.Event()  # not set while as many wait as may
         self.has_room.set()
         self.working = self.renewing = False
+        self.reaching: asyncio.Task[None] | None = None  # what waits until this node knows all that the client has seen
         self._high, self._on_slow = high, on_slow
         self._held: list[tuple[str, int | None, str]] | None = []
         self._held_size, self._unheld = 0, dict[str, int]()  # what was held, in characters; room -> what to replay from

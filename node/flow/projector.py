@@ -46,6 +46,9 @@ class Projector:
         self._ends: dict[int, Position] = {}
         self._catching_up = set(range(log.partitions))
         self._lag_ms = dict.fromkeys(range(log.partitions), 0)
+        self._moved = [asyncio.Event() for _ in range(log.partitions)]
+        self._rounds: dict[int, asyncio.Task[None]] = {}
+        self._tasks = asyncio.TaskGroup()
         self.diverged: str | None = None
         self.applied = 0
         self.ready = asyncio.Event()  # level with the log as it stood at the start
@@ -53,9 +56,26 @@ class Projector:
 
     async def run(self) -> None:
         """Follow all partitions until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
+        async with self._tasks:
             for partition in range(self._log.partitions):
-                tasks.create_task(self._follow(partition), name=f"projector-{partition}")
+                self._tasks.create_task(self._follow(partition), name=f"projector-{partition}")
+
+    async def look(self, partition: int) -> None:
+        """Look where the log ends and return once the read model is there; a log that is away is waited for.
+
+        Who calls while another one looks shares his look, which may have missed what was appended between its beginning and the call.
+        """
+        looking = self._rounds.get(partition)
+        if looking is None:
+            looking = self._rounds[partition] = self._tasks.create_task(self._look(partition), name=f"look-{partition}")
+            looking.add_done_callback(lambda _: self._rounds.pop(partition))
+        await asyncio.shield(looking)
+
+    async def _look(self, partition: int) -> None:
+        end, moved = await self._end(partition), self._moved[partition]
+        while self._store.position(partition).offset < end.offset:
+            moved.clear()
+            await moved.wait()
 
     def progress(self) -> tuple[int, int]:
         """How much of what stood in the log at the start has been applied, and how much there is, in the log's own units."""
@@ -107,6 +127,7 @@ class Projector:
                 if partition in self._catching_up and record.position.offset >= end.offset:
                     self._level(partition)
             self._store.expect(())
+            self._moved[partition].set()
             await self._store.make_room()
             if len(batch) > SLICE:
                 await asyncio.sleep(0)
