@@ -369,7 +369,7 @@ class Client(Conversation):
         again, self._session = bool(self._session), welcome.session
         self._ticket, self._welcomed_at, self._alarms.close = welcome.ticket, monotonic(), NEVER
         self._observer.welcomed()
-        self.journal.entered(at=wall_ms(), ends_at=0)
+        self.journal.entered(at=self._came_at(self._token.ends_at), ends_at=0)
         withdrawn = self._withdrawal is not None and self._withdrawal.token is self._token and self._withdrawal.ends_at
         self._right_ends(min(self._token.ends_at, withdrawn or self._token.ends_at))
         self._level(again=again)

@@ -102,10 +102,15 @@ class Conversation:
                 self._observer.delivered(now - due, replayed=replayed)
         else:
             called = f"{name} {event.author or event.user or event.by} {event.id} {event.at}"
-        at = now if now * 1000 <= self.ends_at else self._earliest + WALL_S  # nobody else is to blame for our own delay
-        journal.saw(room, seq, called, at=int(at * 1000), expires_at=self.ends_at)
+        at = int(now * 1000) if now * 1000 <= self.ends_at else self._came_at(self.ends_at)
+        journal.saw(room, seq, called, at=at, expires_at=self.ends_at)
         if name == "left" and event.user == self.user:
             journal.unwatch(room, until=seq)
+
+    def _came_at(self, ends_at: int) -> int:
+        """When what is being read came, in ms; of what came past an end, the first moment that it can be: nobody else is to blame for our delay."""
+        now = int((monotonic() + WALL_S) * 1000)
+        return now if now <= ends_at else min(now, int((self._earliest + WALL_S) * 1000))
 
     def _step(self, room: str, step: Step) -> None:
         """Note what has its place now, and ask for more."""

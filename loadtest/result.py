@@ -117,7 +117,7 @@ def result_of(
         curves={name: _curve(times) for name, times in sorted(measured.times.items())},
         refusals=measured.refusals,
         ends=measured.ends,
-        series=_series(measured, nodes, int(lasted_s)),
+        series=_series(measured, nodes, max(0, int(lasted_s) - 1)),  # the last whole second
         cost=outcome.cost,
         nodes=nodes,
     )
