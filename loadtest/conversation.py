@@ -108,7 +108,7 @@ class Conversation:
             journal.unwatch(room, until=seq)
 
     def _came_at(self, ends_at: int) -> int:
-        """When what is being read came, in ms; of what came past an end, the first moment that it can be: nobody else is to blame for our delay."""
+        """When what is being read came, in ms. Of what came past an end, the first moment that it can be: our delay is nobody else's."""
         now = int((monotonic() + WALL_S) * 1000)
         return now if now <= ends_at else min(now, int((self._earliest + WALL_S) * 1000))
 

@@ -111,6 +111,8 @@ class _Someone(User):
     def live(self) -> None:
         """Everything that this user does."""
         run = _runs[self.environment]
+        if not run.under_way:
+            raise StopUser
         if self.person is None:
             self.person = self.join(run)
         try:

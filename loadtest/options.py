@@ -25,6 +25,7 @@ MOST_ROOMS = 10_000
 MOST_RATE = 1_000
 MOST_NODES = 16
 LONGEST_S = 1e9
+_NUMBERS = {"ttl": float, "cliff_at": float, "renewing": float, "rate": float, "share": float, "rooms": int}
 _SHORTEST_SECRET = 32  # bytes: what nodes refuse below
 Clients = Literal["ours", "stock"]
 
@@ -123,6 +124,7 @@ def add_options(parser: "LocustArgumentParser") -> None:
 def plan_of(options: Namespace, host: str | None) -> Plan:
     """What the flags ask for. Raises `Unfit` with every problem at once."""
     problems: list[str] = []
+    options = _typed(options, problems)
     recorded = _recorded(options, problems)
     scenario = _scenario(options, recorded, problems)
     judge = _Judge(problems)
@@ -139,18 +141,31 @@ def plan_of(options: Namespace, host: str | None) -> Plan:
         scenario=scenario,
         hosts=hosts,
         mint=mint,
-        seed=options.seed,
+        seed=options.seed or "",
         settle_s=settle_s,
         tolerance_ms=int(tolerance_ms),
         clients=options.clients,
         local=local,
         hook=options.hook,
         report=Path(options.report) if options.report else None,
-        title=options.title,
+        title=options.title or "",
         limits=limits,
         watched=watched,
         recorded=recorded,
     )
+
+
+def _typed(options: Namespace, problems: list[str]) -> Namespace:
+    """The flags with numbers for what are numbers: a form on Locust's page gives texts, and empty ones for nothing."""
+    given: dict[str, Any] = {name: value or None if isinstance(value, str) else value for name, value in vars(options).items()}
+    for name, kind in _NUMBERS.items():
+        if isinstance(given[name], str):
+            try:
+                given[name] = kind(given[name])
+            except ValueError:
+                problems.append(f"--{name.replace('_', '-')}: takes a number, got {given[name]!r}")
+                given[name] = None
+    return Namespace(**given)
 
 
 class _Judge:

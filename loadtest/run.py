@@ -18,7 +18,7 @@ from loadtest.clock import wall
 from loadtest.closing import Closing
 from loadtest.faults import Faults, Hook, LocalFaults
 from loadtest.local_cluster import LocalCluster
-from loadtest.options import Plan, plan_of
+from loadtest.options import Plan, Unfit, plan_of
 from loadtest.outcome import Cost, Handover, judged
 from loadtest.processes import own_cpu_seconds, resident_kib
 from loadtest.requests import Requests
@@ -67,6 +67,11 @@ class Run:
         if isinstance(environment.runner, WorkerRunner):
             environment.runner.register_message(BEGIN, self._told_begin)
 
+    @property
+    def under_way(self) -> bool:
+        """Whether there is a storm in this process."""
+        return self._storm is not None
+
     def storm(self) -> Storm:
         """The storm of this process, of which there is one from the start on."""
         assert self._storm is not None
@@ -112,8 +117,13 @@ class Run:
         if isinstance(runner, WorkerRunner):
             began, options = self._begin["began"], Namespace(**self._begin["options"])
             host = options.host
-        self.plan = plan = plan_of(options, host)
-        self.result, self._joined = None, 0
+        self.plan = self.board = self._storm = self.result = None
+        self._joined = 0
+        try:
+            self.plan = plan = plan_of(options, host)
+        except Unfit as unfit:  # of a form: a command line was judged before
+            _log.error("no storm: %s", unfit)
+            return
         self.weigh(plan)
         if isinstance(runner, MasterRunner):
             told = {name: value for name, value in vars(options).items() if isinstance(value, str | int | float | None)}
