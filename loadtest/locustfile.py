@@ -30,6 +30,7 @@ from loadtest.local_cluster import LocalCluster, LocalClusterError, local_cluste
 from loadtest.options import Unfit, add_options, plan_of, refuse
 from loadtest.run import Run
 from loadtest.storm import Person, Storm
+from loadtest.waiting import begin_now
 
 _runs: dict[Environment, Run] = {}
 
@@ -55,6 +56,7 @@ def _init(environment: Environment, **_: Any) -> None:
     # what was not said is as the scenario has it
     options.num_users, options.run_time = plan.scenario.users, options.run_time or round(plan.scenario.run_s)
     options.spawn_rate = plan.scenario.users / plan.scenario.arrive_s
+    begin_now()  # the clock that Locust's --run-time goes by stood still while everything was imported
     run = _runs[environment] = Run(environment, local)
     run.weigh(plan)
     if environment.web_ui is not None:

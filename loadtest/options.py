@@ -3,6 +3,7 @@
 Each flag has a variable too: `--cliff-at` is `TIDEGATE_STORM_CLIFF_AT`, and Locust's own are `LOCUST_USERS` and so on.
 """
 
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -26,6 +27,7 @@ MOST_RATE = 1_000
 MOST_NODES = 16
 LONGEST_S = 1e9
 _NUMBERS = {"ttl": float, "cliff_at": float, "renewing": float, "rate": float, "share": float, "rooms": int}
+_PREFIX = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _SHORTEST_SECRET = 32  # bytes: what nodes refuse below
 Clients = Literal["ours", "stock"]
 
@@ -37,6 +39,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...]
     mint: Mint
     seed: str
+    prefix: str
     settle_s: float
     tolerance_ms: int
     clients: Clients = "ours"
@@ -97,6 +100,11 @@ def add_options(parser: "LocustArgumentParser") -> None:
     add("people", help="weights of the kinds: talker=3,listener=4,lurker=2,hopper=1")
     add("clients", default="ours", choices=["ours", "stock"], help="ours, or those that do what socket.io-client does by itself")
     add("seed", default="tidegate", help="the same people do the same at the same seed")
+    add(
+        "prefix",
+        default="load",
+        help="what the names of people and rooms begin with: another one for a second storm at the same time",
+    )
     add("settle", type=float, default=20.0, help="seconds that everybody has at the end to be back (default 20)")
     add("tolerance", type=int, default=250, help="ms past a session's end that count for the way and the clocks (default 250)")
     add("sessions", help="replay: a file of sessions, as `tidegate sessions --json` prints them", shown=False)
@@ -132,6 +140,8 @@ def plan_of(options: Namespace, host: str | None) -> Plan:
     tolerance_ms = judge("tolerance", "ms, 0 or more", lambda ms: ms >= 0, options.tolerance, 0)
     local = int(judge("local", f"a number of nodes up to {MOST_NODES}", lambda n: 0 <= n <= MOST_NODES, options.local, 0))
     hosts = () if local and not host else _hosts(host, problems)
+    if not _PREFIX.fullmatch(options.prefix or ""):
+        problems.append(f"--prefix: takes 1 to 32 of a-z, 0-9 and -, got {options.prefix!r}")
     mint = _mint(options, problems)
     limits, watched = _limits(options, problems), _watched(options, problems)
     problems += _unmet(scenario, local=bool(local), hook=options.hook) + Shape(scenario=scenario).problems()
@@ -142,6 +152,7 @@ def plan_of(options: Namespace, host: str | None) -> Plan:
         hosts=hosts,
         mint=mint,
         seed=options.seed or "",
+        prefix=options.prefix,
         settle_s=settle_s,
         tolerance_ms=int(tolerance_ms),
         clients=options.clients,

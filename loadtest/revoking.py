@@ -6,9 +6,9 @@ import gevent
 import msgspec
 from gevent.pool import Pool
 
-from loadtest.clock import wall
 from loadtest.storm import Person, Storm
 from loadtest.tokens import TokenUnavailable
+from loadtest.waiting import sleep_until
 
 AT_ONCE = 8
 TRIES = 5
@@ -32,7 +32,7 @@ class Revoking:
 
     def _run(self) -> None:
         storm = self._storm
-        gevent.sleep(max(0.0, storm.began + storm.scenario.strike_s - wall()))
+        sleep_until(storm.began + storm.scenario.strike_s)
         chosen = [
             person
             for person in storm.people

@@ -85,7 +85,8 @@ class Run:
     def next_user(self) -> tuple[str, int]:
         """The name of a new user of this process, and their number in it."""
         number, self._joined = self._joined, self._joined + 1
-        return f"load-{self.worker}-{number}", number
+        assert self.plan is not None
+        return f"{self.plan.prefix}-{self.worker}-{number}", number
 
     @property
     def worker(self) -> int:

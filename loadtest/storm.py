@@ -60,7 +60,7 @@ class Storm:
     def __init__(self, plan: Plan, *, observer: Observer, began: float) -> None:
         """`began`: when the storm did, by the wall's clock; the same for all its processes."""
         self.plan, self.scenario, self.shape, self.began = plan, plan.scenario, Shape(scenario=plan.scenario), began
-        self.rooms = [f"load-{number}" for number in range(plan.scenario.rooms)]
+        self.rooms = [f"{plan.prefix}-{number}" for number in range(plan.scenario.rooms)]
         self.run = f"{int(began * 1000):x}"  # in the ids of messages: those of another run are others
         self.quiet = False  # nobody begins anything any more
         self.people: list[Person] = []

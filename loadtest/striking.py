@@ -8,6 +8,7 @@ from loadtest.clock import wall
 from loadtest.faults import FaultFailed, Faults
 from loadtest.result import Mark
 from loadtest.shapes import Shape
+from loadtest.waiting import sleep_until
 
 _REST_S = 2.0  # from one node's return to the next one's leave
 
@@ -72,7 +73,7 @@ class Striker:
         self._mark(what)
 
     def _sleep_until(self, moment_s: float) -> None:
-        gevent.sleep(max(0.0, self._began + moment_s - wall()))
+        sleep_until(self._began + moment_s)
 
     def _mark(self, what: str) -> None:
         self.marks.append(Mark(name=what, at_s=round(wall() - self._began, 2)))

@@ -56,6 +56,9 @@ _Clients = Annotated[
     Takes(meaning="whose ways they have: ours, or socket.io-client's own", shown="WHOSE", kind=one_of("ours", "stock")),
 ]
 _Seed = Annotated[str | None, Takes(meaning="the same people do the same at the same seed", shown="TEXT", kind=text)]
+_Prefix = Annotated[
+    str | None, Takes(meaning="what names of people and rooms begin with (default: load)", shown="TEXT", kind=text)
+]
 _Settle = Annotated[float | None, Takes(meaning="that everybody has at the end to be back", shown="SECONDS", kind=seconds(0))]
 _Tolerance = Annotated[
     int | None, Takes(meaning="ms past a session's end that count for the way", shown="MS", kind=whole(0, 60_000))
@@ -102,6 +105,7 @@ def storm(
     people: _People = None,
     clients: _Clients = None,
     seed: _Seed = None,
+    prefix: _Prefix = None,
     settle: _Settle = None,
     tolerance: _Tolerance = None,
     hook: _Hook = None,

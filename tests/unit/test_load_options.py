@@ -27,6 +27,7 @@ GIVEN = {
     "people": None,
     "clients": "ours",
     "seed": "s",
+    "prefix": "load",
     "settle": 20.0,
     "tolerance": 250,
     "sessions": None,
