@@ -92,8 +92,9 @@ def call(command: Command, name: str, arguments: Sequence[str]) -> int:
     parameters = command.parameters()
     given = read(arguments, parameters.values(), f"tidegate {name}")
     problems = list(given.problems)
-    flags = {n: texts[-1] for n, texts in given.texts.items() if _is_setting(n)}
-    own = {n: _value(parameters[n], texts, problems) for n, texts in given.texts.items() if not _is_setting(n)}
+    owned = {parameter.name for parameter, _ in _annotated(command.run)}
+    flags = {n: texts[-1] for n, texts in given.texts.items() if n not in owned}
+    own = {n: _value(parameters[n], texts, problems) for n, texts in given.texts.items() if n in owned}
     if command.log_beside_data:
         _log_beside_data(flags)
     settings: Settings | ConfigurationError
@@ -157,10 +158,6 @@ def _placed(plain: Sequence[str], words: Sequence[Parameter], path: str, problem
     missing = [word for word in words[len(plain) :] if word.required]
     problems += [f"{word.label}: takes {word.takes.kind.takes}, got nothing" for word in missing if word.takes.kind]
     return {word.name: [text] for word, text in zip(words, plain, strict=False)}
-
-
-def _is_setting(name: str) -> bool:
-    return name in SETTINGS or name.removesuffix("_file") in SETTINGS
 
 
 def _value(parameter: Parameter, texts: Sequence[str], problems: list[str]) -> Any:
