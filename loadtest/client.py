@@ -17,7 +17,7 @@ from loadtest.alarms import NEVER, Alarms
 from loadtest.catching_up import CatchingUp
 from loadtest.checker import OUTSTAYED_MS
 from loadtest.clock import WALL_S, monotonic, wall_ms
-from loadtest.conversation import Conversation, hint_s
+from loadtest.conversation import Conversation, hint_s, ignored
 from loadtest.journal import Journal
 from loadtest.link import Gone, Link, Refused, open_link
 from loadtest.observer import Observer, Pulse
@@ -305,6 +305,8 @@ class Client(Conversation):
             case wire.Refusal():
                 self._observer.refused("connect", packet.code)
                 self._ended(End(code=packet.code, retry_after_s=_seconds(packet.retry_after), opened=True))
+            case wire.Closed():
+                raise Gone("closed with a packet")
             case wire.Disconnected():
                 self._ended(self._cause or End(code="disconnected", opened=True))
             case wire.Connected():
@@ -373,6 +375,9 @@ class Client(Conversation):
         withdrawn = self._withdrawal is not None and self._withdrawal.token is self._token and self._withdrawal.ends_at
         self._right_ends(min(self._token.ends_at, withdrawn or self._token.ends_at))
         self._level(again=again)
+        if self._stock:  # a page that finds itself out of its rooms goes in again
+            for room in self.journal.cursors.keys() - rooms.keys():
+                self._command("room:join", {"room": room}, ignored)
         self._send_all()
 
     def _right_ends(self, ends_at: int) -> None:

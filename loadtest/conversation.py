@@ -77,7 +77,7 @@ class Conversation:
         """Tell that all is read that has come; once, whatever becomes of it."""
         if self._welcomed_at is not None and room in self.journal.cursors:
             with suppress(Gone):
-                self._command("read", {"room": room, "seq": self.journal.cursors[room]}, _ignored)
+                self._command("read", {"room": room, "seq": self.journal.cursors[room]}, ignored)
 
     def _forget_answers(self) -> None:
         self._waiting.clear()
@@ -163,7 +163,7 @@ class Conversation:
         self._observer.acked(monotonic() - outgoing.due)
 
 
-def _ignored(answer: wire.Answer) -> None:
+def ignored(answer: wire.Answer) -> None:
     pass
 
 

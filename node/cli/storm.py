@@ -63,7 +63,14 @@ _Settle = Annotated[float | None, Takes(meaning="that everybody has at the end t
 _Tolerance = Annotated[
     int | None, Takes(meaning="ms past a session's end that count for the way", shown="MS", kind=whole(0, 60_000))
 ]
-_Hook = Annotated[str | None, Takes(meaning="a command that does a fault to a node or the broker", shown="COMMAND", kind=text)]
+_Hook = Annotated[
+    str | None,
+    Takes(
+        meaning="a command that does a fault to a node or the broker",
+        shown="COMMAND",
+        kind=Taken("a command of the shell's", str),
+    ),
+]
 _Sessions = Annotated[str | None, Takes(meaning="replay: what `tidegate sessions --json` printed", shown="FILE", kind=_FILE)]
 _Speed = Annotated[float | None, Takes(meaning="replay: how many times as fast", shown="N", kind=number(0.001))]
 _Watch = Annotated[str | None, Takes(meaning="ids of processes, by commas, to report on", shown="IDS", kind=text)]
