@@ -17,6 +17,7 @@ from node.config_values import Taken, number, one_of, seconds, text, whole
 SCENARIOS = ("steady", "cliff", "rolling", "node-loss", "broker-restart", "morning", "revocation", "cross-check", "replay")
 REPORTS = "storms"  # the folder of reports
 _FILE = Taken("the path of a file", str)
+_COMMAND = Taken("a command of the shell's", str)
 _MANY = 1_000_000
 
 
@@ -68,7 +69,7 @@ _Hook = Annotated[
     Takes(
         meaning="a command that does a fault to a node or the broker",
         shown="COMMAND",
-        kind=Taken("a command of the shell's", str),
+        kind=_COMMAND,
     ),
 ]
 _Sessions = Annotated[str | None, Takes(meaning="replay: what `tidegate sessions --json` printed", shown="FILE", kind=_FILE)]
