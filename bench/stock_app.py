@@ -65,7 +65,12 @@ def application(url: str, secret: str) -> socketio.AsyncServer:
 def serve(url: str) -> None:
     """Serve it on a free port of loopback, and print where."""
     sio = application(url, os.environ["TIDEGATE_JWT_SECRET"])
-    config = uvicorn.Config(socketio.ASGIApp(sio), port=0, log_level="warning", lifespan="off")
+
+    async def warm_up() -> None:
+        """Its manager opens a connection for each of those who send before the first one has opened: so somebody sends alone."""
+        await sio.emit("nothing", room="nobody")
+
+    config = uvicorn.Config(socketio.ASGIApp(sio, on_startup=warm_up), port=0, log_level="warning", lifespan="on")
     listener = config.bind_socket()
     listener.listen()  # who reads the address may connect at once
     print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)

@@ -12,11 +12,12 @@ OUTSTAYED_MS = 5_000  # past its end, and a session that is still open counts; u
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True):
-    """The server's word that `event` is in `room` for good, at `seq` (0: of a server that numbers nothing)."""
+    """The server's word that `event` is in `room` for good, at `seq` (0: of a server that numbers nothing). `said_at` in ms."""
 
     room: str
     seq: int
     event: str
+    said_at: int = 0
 
 
 class Sight(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,11 +34,15 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
-    """From when to when a client was to see a room: every `seq` over `after`, up to `until` (None: to the room's end)."""
+    """From when to when a client was to see a room: every `seq` over `after`, up to `until` (None: to the room's end).
+
+    Of a server that numbers nothing: what was said later than `since` (ms).
+    """
 
     room: str
     after: int
     until: int | None = None
+    since: int = 0
 
 
 class Stay(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,18 +116,18 @@ def check(histories: Iterable[History], *, tolerance_ms: int = 0) -> Verdict:
     """Judge the histories of all clients of one run together.
 
     `tolerance_ms` is what the way to the client and its clock may add to an arrival before it counts as late. What was acked without
-    a `seq` is owed by its name, to everyone who watches its room to the end; nothing can be said of its order.
+    a `seq` is owed by its name to everyone who watched its room before it was said, and to the end; nothing can be said of its order.
     """
     all_of = list(histories)
     acked: dict[str, set[int]] = {}
-    unnumbered: dict[str, set[str]] = {}
+    unnumbered: dict[str, dict[str, int]] = {}  # of each room: when what was said
     ends: dict[str, int] = {}
     for history in all_of:
         for ack in history.acks:
             if ack.seq:
                 acked.setdefault(ack.room, set()).add(ack.seq)
             else:
-                unnumbered.setdefault(ack.room, set()).add(ack.event)
+                unnumbered.setdefault(ack.room, {})[ack.event] = ack.said_at
         for entry in history.told:
             ends[entry.room] = max(ends.get(entry.room, 0), entry.seq)
     names = _Names(all_of)
@@ -177,15 +182,16 @@ def _missing(history: History, acked: Mapping[str, set[int]], ends: Mapping[str,
             yield Fault(kind=kind, client=history.client, room=watch.room, seq=seq)
 
 
-def _missing_by_name(history: History, acked: Mapping[str, set[str]]) -> Iterator[Fault]:
+def _missing_by_name(history: History, acked: Mapping[str, Mapping[str, int]]) -> Iterator[Fault]:
     """What a client was to see of a server that numbers nothing, and did not."""
-    owed = {watch.room for watch in history.watches if watch.until is None} & acked.keys()
+    owed = {watch.room: watch.since for watch in history.watches if watch.until is None and watch.room in acked}
     seen: dict[str, set[str]] = {room: set() for room in owed}
     for sight in history.sights if owed else ():
         if sight.room in owed:
             seen[sight.room].add(sight.event)
-    for room in sorted(owed):
-        for event in sorted(acked[room] - seen[room]):
+    for room, since in sorted(owed.items()):
+        said = {event for event, at in acked[room].items() if at >= since}
+        for event in sorted(said - seen[room]):
             yield Fault(kind="lost", client=history.client, room=room, event=event)
 
 

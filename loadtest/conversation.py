@@ -159,7 +159,8 @@ class Conversation:
             return
         self._outbox.done(outgoing)
         self._pause.reset()
-        self.journal.acked(outgoing.room, answer.seq, posted(self.user, outgoing.id))
+        said_at = int((outgoing.due + WALL_S) * 1000)
+        self.journal.acked(outgoing.room, answer.seq, posted(self.user, outgoing.id), said_at=said_at)
         self._observer.acked(monotonic() - outgoing.due)
 
 

@@ -8,7 +8,7 @@ import msgspec
 
 from loadtest.checker import Ack, History, Sight, Stay, Watch
 
-_SIGHT, _ACK, _STAY = 5, 3, 3  # numbers of each entry
+_SIGHT, _ACK, _STAY = 5, 4, 3  # numbers of each entry
 
 
 class Names:
@@ -50,7 +50,10 @@ class Pages(msgspec.Struct, frozen=True, kw_only=True):
         acks, stays = _numbers(self.acks), _numbers(self.stays)
         return History(
             client=self.client,
-            acks=[Ack(room=names[acks[at]], seq=acks[at + 1], event=names[acks[at + 2]]) for at in range(0, len(acks), _ACK)],
+            acks=[
+                Ack(room=names[acks[at]], seq=acks[at + 1], event=names[acks[at + 2]], said_at=acks[at + 3])
+                for at in range(0, len(acks), _ACK)
+            ],
             sights=_Sights(_numbers(self.sights), names),
             watches=self.watches,
             stays=[
@@ -77,11 +80,11 @@ class Journal:
         """How many events it saw."""
         return len(self._sights) // _SIGHT
 
-    def watch(self, room: str, *, after: int) -> None:
+    def watch(self, room: str, *, after: int, since: int = 0) -> None:
         """From here on every event of the room over `after` is owed; nothing changes where it is watched already."""
         if room not in self.cursors:
             self.cursors[room] = after
-            self._watches.append(Watch(room=room, after=after))
+            self._watches.append(Watch(room=room, after=after, since=since))
 
     @property
     def weight(self) -> int:
@@ -112,9 +115,9 @@ class Journal:
         else:
             self.repeated += 1
 
-    def acked(self, room: str, seq: int, event: str) -> None:
-        """The server's word that `event` is in `room` at `seq`."""
-        self._acks.extend((self._names.number(room), seq, self._names.number(event)))
+    def acked(self, room: str, seq: int, event: str, *, said_at: int = 0) -> None:
+        """The server's word that `event` is in `room` at `seq`; when it was said, in ms."""
+        self._acks.extend((self._names.number(room), seq, self._names.number(event), said_at))
 
     def entered(self, *, at: int, ends_at: int) -> None:
         """A session begins, to which there is a right until `ends_at`; times in ms."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from loadtest.alarms import NEVER
 from loadtest.client import Client
-from loadtest.clock import monotonic
+from loadtest.clock import monotonic, wall_ms
 from loadtest.storm import Person, Storm
 
 READ_S = 10.0  # on average between two looks at what was said
@@ -67,6 +67,6 @@ def enter(client: Client, storm: Storm, rooms: Iterable[str]) -> list[str]:
             if answer.ok:
                 inside.append(room)
                 if not answer.seq:  # of a server that numbers nothing: from now on it owes what is said
-                    client.journal.watch(room, after=0)
+                    client.journal.watch(room, after=0, since=wall_ms())
                 break
     return inside

@@ -10,7 +10,7 @@ from loadtest.journal import Journal, Names, Pages
 ROOMS = st.sampled_from(["a", "b"])
 SEQS, TIMES = st.integers(1, 50), st.integers(0, 2**48)
 SIGHTS = st.builds(Sight, room=ROOMS, seq=SEQS, event=st.text(max_size=4), at=TIMES, expires_at=TIMES)
-ACKS = st.builds(Ack, room=ROOMS, seq=SEQS, event=st.text(max_size=4))
+ACKS = st.builds(Ack, room=ROOMS, seq=SEQS, event=st.text(max_size=4), said_at=TIMES)
 
 
 @given(st.lists(st.tuples(st.lists(SIGHTS, max_size=4), st.lists(ACKS, max_size=3)), min_size=1, max_size=3))
@@ -22,7 +22,7 @@ def test_the_checker_gets_what_was_noted(noted: list[tuple[list[Sight], list[Ack
         for sight in sights:
             journal.saw(sight.room, sight.seq, sight.event, at=sight.at, expires_at=sight.expires_at)
         for ack in acks:
-            journal.acked(ack.room, ack.seq, ack.event)
+            journal.acked(ack.room, ack.seq, ack.event, said_at=ack.said_at)
     packed = msgspec.msgpack.encode(([journal.pages() for journal in journals], names.texts))
     pages, texts = msgspec.msgpack.decode(packed, type=tuple[list[Pages], list[str]])
     for number, (sights, acks) in enumerate(noted):
