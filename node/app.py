@@ -49,13 +49,16 @@ from node.edge.http import HttpFace, http_app
 from node.edge.origins import Origins
 from node.edge.quota import Quota
 from node.edge.server import Server, bind, make_server
+from node.edge.witness import Witness
 from node.flow.chat import ChatFlow
 from node.flow.committer import Committer
 from node.flow.ids import id_maker
+from node.flow.lag import positions_of
 from node.flow.presence import Presence
 from node.flow.projector import Projector
 from node.flow.queries import Queries
 from node.flow.store import Store, open_store
+from node.gc_pauses import watched
 from node.loop_lag import measure_loop_lag
 from node.metrics import Metrics
 from node.status import Status
@@ -93,6 +96,7 @@ async def serve(settings: Settings, *, announce: Callable[[str], None] = print) 
         async with AsyncExitStack() as stack:
             stack.enter_context(_held(settings.data / f"{settings.node_id}.db.lock"))
             metrics = Metrics(node=settings.node_id, version=VERSION)
+            stack.enter_context(watched(lambda generation, seconds: metrics.gc_pauses.labels(generation).observe(seconds)))
             broker = await stack.enter_async_context(_open_broker(settings, metrics))
             model = settings.data / f"{settings.node_id}.db"
             store = await stack.enter_async_context(open_store(model, epoch=broker.log.epoch))
@@ -121,7 +125,13 @@ class Node:
         self.metrics = metrics or Metrics(node=settings.node_id, version=VERSION)
         self.projector = Projector(broker.log, store, self, clock=clock)
         self.status = Status(
-            version=VERSION, broker=broker, store=store, projector=self.projector, metrics=self.metrics, clock=clock
+            version=VERSION,
+            broker=broker,
+            store=store,
+            projector=self.projector,
+            metrics=self.metrics,
+            most_sessions=settings.max_sessions,
+            clock=clock,
         )
         self.committer = Committer(
             log=broker.log,
@@ -131,6 +141,7 @@ class Node:
             limits=settings.limits,
             clock=clock,
             new_id=self._new_id,
+            lag=self.projector.lag,
             observe_append=self.metrics.append_seconds.observe,
         )
         self.presence = Presence(
@@ -143,6 +154,7 @@ class Node:
             tell_users=self._tell_users,
             deliver=self._deliver,
             drain=self._stopping.set,
+            heard=lambda state: self.projector.claimed(positions_of(state)),
         )
         queries = Queries(store, limits=settings.limits, online=self.presence.online)
         self.chat = ChatFlow(
@@ -159,6 +171,7 @@ class Node:
         self._origins = Origins(settings.origins, settings.peers)
         self._keys = key_source(settings, lambda outcome: self.metrics.jwks_fetches.labels(outcome).inc())
         self._judge = self._make_judge()
+        self._witness = Witness(self.metrics, clock)
         self._admin = Admin(
             AdminFace(
                 clock=clock,
@@ -197,6 +210,7 @@ class Node:
                 tasks.create_task(self.presence.run(), name="presence"),
                 tasks.create_task(self.gateway.run(), name="stats"),
                 tasks.create_task(measure_loop_lag(self._late), name="loop-lag"),
+                tasks.create_task(self.status.watch.run(), name="watch"),
                 tasks.create_task(self._begin(), name="begin"),
                 tasks.create_task(self._leave_when_diverged(), name="diverged"),
             ]
@@ -220,15 +234,16 @@ class Node:
         """Answer whoever waits here."""
         self.committer.settle(outcome)
 
-    def perform(self, effects: Sequence[Effect]) -> None:
-        """Carry effects out."""
-        self.gateway.fanout.perform(effects)
+    def perform(self, event: Event, effects: Sequence[Effect]) -> None:
+        """Carry out the effects of an event."""
+        self.gateway.fanout.perform(event, effects)
 
     def count(self, event: Event) -> None:
         """Count an applied event."""
+        self.metrics.events.labels(event.__struct_config__.tag).inc()  # type: ignore[arg-type]  # our tags are words
         if isinstance(event, TokensRevoked | UserSuspended):
             self.metrics.revocations.inc()
-        self.metrics.count_event(event.__struct_config__.tag, self._clock() - event.at)
+            _log.info("withdrawn", kind=event.__struct_config__.tag, id=event.id, by=event.by)
 
     # Lifecycle
 
@@ -237,7 +252,8 @@ class Node:
         await self.projector.ready.wait()
         self.presence.begin()
         self.chat.record(NodeStarted(id=self._new_id(), at=self._clock(), by=self._settings.node_id))
-        _log.info("ready", node=self._settings.node_id, events=self.projector.applied)
+        unit, position = self.status.stands()
+        _log.info("ready", node=self._settings.node_id, applied=self.projector.applied, position=position, unit=unit)
 
     async def _sweep(self) -> None:
         """Forget the withdrawals that are over, once level with the log and from time to time, for ever."""
@@ -317,7 +333,7 @@ class Node:
             admin=self._admin,
             quota=self._quota,
             fanout_of=fanout_of,
-            metrics=self.metrics,
+            witness=self._witness,
             clock=self._clock,
             entry=Entry(
                 judge=self._judge,
@@ -325,7 +341,7 @@ class Node:
                 handshake=settings.handshake,
                 max_connections=settings.max_sessions,
                 ready=self.status.refusing,
-                metrics=self.metrics,
+                witness=self._witness,
                 clock=self._clock,
                 draw=random.random,
             ),

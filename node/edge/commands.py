@@ -16,7 +16,7 @@ from node.edge import wire
 from node.edge.admin import ADMIN_NAMES, Admin
 from node.edge.quota import Quota
 from node.edge.session import ADMIN, Session
-from node.metrics import Metrics
+from node.edge.witness import Witness
 
 REFRESH = "auth:refresh"
 RENEWALS_PER_S, RENEWALS_BURST = 1.0, 10  # of one session: each is an event in the log, and a token has one renewal in its life
@@ -80,11 +80,11 @@ class CommandQueues:
         admin: Admin,
         quota: Quota,
         refresh: Callable[[Session, list[Any]], Awaitable[dict[str, Any]]],
-        metrics: Metrics,
+        witness: Witness,
         clock: Callable[[], int],
     ) -> None:
         self._chat, self._admin, self._quota, self._refresh = chat, admin, quota, refresh
-        self._metrics, self._clock = metrics, clock
+        self._witness, self._metrics, self._clock = witness, witness.metrics, clock
         self._renewals = Quota(rate=RENEWALS_PER_S, burst=RENEWALS_BURST)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -95,7 +95,9 @@ class CommandQueues:
         """
         if data[0] == REFRESH:
             if session.renewing:
-                self._answer(session, ack_id, Refused("rate_limited", "one renewal at a time", retry_after=100), REFRESH)
+                busy = Refused("rate_limited", "one renewal at a time", retry_after=100)
+                self._answer(session, ack_id, busy, REFRESH)
+                self._witness.asked_to_renew(session, busy)
                 return
             session.renewing = True
             _ = self.start(session, self._renew(session, ack_id, data))
@@ -133,7 +135,7 @@ class CommandQueues:
                 began, label = loop.time(), _label(data[0])
                 answer = await self._carry_out(session, data[0], data[1:])
                 self._answer(session, ack_id, answer, label)
-                self._metrics.command_seconds.labels(label).observe(loop.time() - began)
+                self._metrics.command_seconds.labels(label).observe(loop.time() - began, session.lineage)
                 if isinstance(answer, Refused) and answer.code == "rate_limited":
                     await asyncio.sleep(OVER_QUOTA_S)
         finally:
@@ -152,7 +154,8 @@ class CommandQueues:
             else:
                 answer = await self._refresh(session, data[1:])
             self._answer(session, ack_id, answer, REFRESH)
-            self._metrics.command_seconds.labels(REFRESH).observe(asyncio.get_running_loop().time() - began)
+            self._witness.asked_to_renew(session, answer)
+            self._metrics.command_seconds.labels(REFRESH).observe(asyncio.get_running_loop().time() - began, session.lineage)
         finally:
             session.renewing = False
 
@@ -161,7 +164,7 @@ class CommandQueues:
         error = None if task.cancelled() else task.exception()
         if error is not None:
             # a bug of ours: this connection ends, so that its client comes back and asks again
-            _log.error("what was done for a session failed", exc_info=error)
+            _log.error("what was done for a session failed", session=session.id, lineage=session.lineage, exc_info=error)
             session.connection.close("transport", code=1011)
 
     def _answer(self, session: Session, ack_id: int | None, answer: dict[str, Any] | Refused, label: str) -> None:
