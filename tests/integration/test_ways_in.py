@@ -266,7 +266,7 @@ async def test_two_headers_at_the_api(nodes: Nodes) -> None:
 
 
 #: What a handshake that gets anywhere changes.
-NOTICED = tuple(f"tidegate_{name}" for name in ("handshake", "token_ttl", "sessions{"))
+NOTICED = tuple(f"tidegate_{name}" for name in ("handshakes", "token_ttl", "sessions{", "connections{"))
 BAD: dict[str, Callable[[], str]] = {
     "token_missing": lambda: "",
     "token_malformed": lambda: "junk",
@@ -290,7 +290,7 @@ async def test_judged_at_the_http_request(
 
     async def idle() -> bool:
         found = await samples(node, http)
-        return not sum(value for name, value in found.items() if name.startswith("tidegate_sessions{"))
+        return not sum(value for name, value in found.items() if name.startswith("tidegate_connections{"))
 
     await wait_until(idle, 5, "the connections of other tests are gone")
     before, bad = await samples(node, http), BAD[code]()
