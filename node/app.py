@@ -11,6 +11,7 @@ import os
 import random
 import resource
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -45,7 +46,7 @@ from node.edge.entry import Entry
 from node.edge.fanout import Fanout
 from node.edge.gateway import Gateway
 from node.edge.handshake import Judge
-from node.edge.http import HttpFace, http_app
+from node.edge.http import HttpFace, http_app, metrics_app
 from node.edge.origins import Origins
 from node.edge.quota import Quota
 from node.edge.server import Server, bind, make_server
@@ -65,6 +66,7 @@ from node.status import Status
 
 VERSION = version("tidegate")
 OTHER_CONNECTIONS = 2_048  # TCP connections beside the sessions: handshakes, the API, scrapers
+SCRAPERS, SCRAPE_S = 64, 10.0  # TCP connections to a port of metrics, and what a request there may take
 RESUMABLE_MS = 600_000  # how long after its end a session still counts as one that is coming back
 SWEEP_S = 3_600.0
 RECORD_S = 2.0  # what the last closes of sessions may take to reach the log at the end
@@ -81,6 +83,10 @@ def clock() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _url(host: str, listener: socket.socket) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+
+
 async def serve(settings: Settings, *, announce: Callable[[str], None] = print) -> None:
     """Run one node until SIGTERM or SIGINT has drained it.
 
@@ -92,19 +98,21 @@ async def serve(settings: Settings, *, announce: Callable[[str], None] = print) 
         resource.RLIMIT_NOFILE, (most_files, most_files)
     )  # each socket is one; the usual 1,024 are for old programs
     gc.set_threshold(*GC_THRESHOLD)
-    with contextlib.closing(bind(settings.host, settings.port)) as listener:
-        async with AsyncExitStack() as stack:
-            stack.enter_context(_held(settings.data / f"{settings.node_id}.db.lock"))
-            metrics = Metrics(node=settings.node_id, version=VERSION)
-            stack.enter_context(watched(lambda generation, seconds: metrics.gc_pauses.labels(generation).observe(seconds)))
-            broker = await stack.enter_async_context(_open_broker(settings, metrics))
-            model = settings.data / f"{settings.node_id}.db"
-            store = await stack.enter_async_context(open_store(model, epoch=broker.log.epoch))
-            node = Node(settings, broker, store, metrics=metrics)
-            stack.push_async_callback(node.aclose)
-            host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            announce(f"tidegate node {settings.node_id} listening on http://{host}:{listener.getsockname()[1]}")
-            await node.run(listener)
+    async with AsyncExitStack() as stack:
+        ports = [settings.port] if settings.metrics_port is None else [settings.port, settings.metrics_port]
+        listener, *metrics_listener = [stack.enter_context(contextlib.closing(bind(settings.host, port))) for port in ports]
+        stack.enter_context(_held(settings.data / f"{settings.node_id}.db.lock"))
+        metrics = Metrics(node=settings.node_id, version=VERSION)
+        stack.enter_context(watched(lambda generation, seconds: metrics.gc_pauses.labels(generation).observe(seconds)))
+        broker = await stack.enter_async_context(_open_broker(settings, metrics))
+        model = settings.data / f"{settings.node_id}.db"
+        store = await stack.enter_async_context(open_store(model, epoch=broker.log.epoch))
+        node = Node(settings, broker, store, metrics=metrics)
+        stack.push_async_callback(node.aclose)
+        announce(f"tidegate node {settings.node_id} listening on {_url(settings.host, listener)}")
+        for one in metrics_listener:
+            announce(f"tidegate node {settings.node_id} has its metrics on {_url(settings.host, one)}/metrics")
+        await node.run(listener, *metrics_listener)
 
 
 class Node:
@@ -197,7 +205,7 @@ class Node:
             request_s=4 * settings.connect_timeout_seconds,
         )
 
-    async def run(self, listener: Any) -> None:
+    async def run(self, listener: socket.socket, metrics_listener: socket.socket | None = None) -> None:
         """Serve until a signal has drained it; a part that fails ends it with its error."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -218,10 +226,19 @@ class Node:
                 background.append(tasks.create_task(self._keys.run(), name="keys"))
             recording = tasks.create_task(self.committer.run(), name="committer")
             stopping = tasks.create_task(self._stop(), name="stop")
+            if metrics_listener is not None:
+                background.append(tasks.create_task(self._serve_metrics(metrics_listener), name="metrics"))
             await self._server.serve(sockets=[listener])
             await self.committer.recorded(limit_s=RECORD_S)
             for task in (*background, recording, stopping):
                 task.cancel()
+
+    async def _serve_metrics(self, listener: socket.socket) -> None:
+        """The port that has the metrics alone, until cancelled: a drain is seen there to its end."""
+        server = make_server(
+            metrics_app(self.metrics.expose), lambda _: False, payload_bytes=1, most_connections=SCRAPERS, request_s=SCRAPE_S
+        )
+        await server.serve(sockets=[listener])
 
     async def aclose(self) -> None:
         """Stop what `run` left behind; idempotent."""
@@ -375,7 +392,7 @@ class Node:
             answer=self.chat.answer,
             revoke=lambda body, principal: self._admin.carry_out("revoke", [body], principal),
             cluster=self.status.cluster,
-            expose=self.metrics.expose,
+            expose=self.metrics.expose if settings.metrics_port is None else None,
             dev_issuer=self._issue if settings.dev_issuer else None,
         )
         return self.gateway.asgi(http_app(face))

@@ -43,6 +43,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node_id: Annotated[str, Kind(take.node_id, "short name of this node, unique in the cluster")] = "n1"
     host: Annotated[str, Kind(take.host, "where it listens")] = "127.0.0.1"
     port: Annotated[int, Kind(take.port, "where it listens; 0 picks a free port and prints it")] = 8001
+    metrics_port: Annotated[
+        int | None, Kind(take.port, "where /metrics is, on the same host and apart from all else (default: on the port)")
+    ] = None
     log: Annotated[Address, Kind(take.log, "the event log of the cluster", secret=True)] = SqliteAddress(
         Path("tidegate-data/log.db")
     )

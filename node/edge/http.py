@@ -26,6 +26,9 @@ from node.edge import wire
 from node.edge.http_headers import AnswerHeaders
 from node.edge.pages import Pages, not_found
 
+Expose = Callable[[str], tuple[bytes, str]]
+"""From an Accept header to the metrics and their content type."""
+
 
 class HttpFace(msgspec.Struct, frozen=True, kw_only=True):
     """What the HTTP face needs of its node; filled by the composition root."""
@@ -43,7 +46,7 @@ class HttpFace(msgspec.Struct, frozen=True, kw_only=True):
     answer: Callable[[Query, Principal], Awaitable[dict[str, Any] | Refused]]
     revoke: Callable[[dict[str, Any], Principal], Awaitable[dict[str, Any] | Refused]]  # the command of `/admin`
     cluster: Callable[[], dict[str, Any]]
-    expose: Callable[[str], tuple[bytes, str]]  # (Accept header): the metrics and their content type
+    expose: Expose | None  # None: they are on a port of their own
     dev_issuer: Callable[[str, float, str | None], tuple[str, int]] | None = None  # (user, ttl_s, scope): token, expires_at
 
 
@@ -58,11 +61,12 @@ def http_app(face: HttpFace) -> Starlette:
         "/config.json": {"GET": api.config},
         "/healthz": {"GET": api.healthz},
         "/readyz": {"GET": api.readyz},
-        "/metrics": {"GET": api.metrics},
         "/api/rooms/{room}/messages": {"GET": api.history, "POST": api.post_message},
         "/api/revoke": {"POST": api.revoke},
         "/api/cluster": {"GET": api.cluster},
     }
+    if face.expose is not None:
+        resources["/metrics"] = {"GET": _metrics(face.expose)}
     if face.dev_issuer is not None:
         resources["/dev/token"] = {"POST": api.dev_token}
     app = Starlette(
@@ -74,7 +78,20 @@ def http_app(face: HttpFace) -> Starlette:
     return app
 
 
+def metrics_app(expose: Expose) -> Starlette:
+    """The ASGI app of a port that has the metrics and nothing else."""
+    return Starlette(routes=[Route("/metrics", _Resource({"GET": _metrics(expose)}))], exception_handlers={404: _missing})
+
+
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _metrics(expose: Expose) -> Handler:
+    async def answer(request: Request) -> Response:
+        body, content_type = expose(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": content_type})
+
+    return answer
 
 
 class _Resource:
@@ -131,10 +148,6 @@ class _Api:
         if not not_ready:
             return _json({"ready": True})
         return _json({"ready": False, "not_ready": not_ready}, 503, **{"Retry-After": "1"})
-
-    async def metrics(self, request: Request) -> Response:
-        body, content_type = self._face.expose(request.headers.get("accept", ""))
-        return Response(body, headers={"Content-Type": content_type})
 
     async def dev_token(self, request: Request) -> Response:
         issue = self._face.dev_issuer
