@@ -5,27 +5,20 @@ The order of the exit stack is the lifecycle: what is entered last is left first
 
 import asyncio
 import contextlib
-import fcntl
 import gc
-import os
 import random
 import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import structlog
 
-from broker.address import AmqpAddress, MemoryAddress, SqliteAddress
-from broker.log import Broker, LogUnavailable
-from broker.memory import open_memory
-from broker.rabbitmq import open_rabbitmq
-from broker.sqlite import open_sqlite
+from broker.log import Broker
 from broker.topology import control_partition
 from node.auth.admission import Admission
 from node.auth.configured import key_problems, key_source, policy_of, token_life
@@ -62,6 +55,8 @@ from node.flow.store import Store, open_store
 from node.gc_pauses import watched
 from node.loop_lag import measure_loop_lag
 from node.metrics import Metrics
+from node.opening import held, open_broker, tracing
+from node.spans import Spans
 from node.status import Status
 
 VERSION = version("tidegate")
@@ -101,13 +96,14 @@ async def serve(settings: Settings, *, announce: Callable[[str], None] = print) 
     async with AsyncExitStack() as stack:
         ports = [settings.port] if settings.metrics_port is None else [settings.port, settings.metrics_port]
         listener, *metrics_listener = [stack.enter_context(contextlib.closing(bind(settings.host, port))) for port in ports]
-        stack.enter_context(_held(settings.data / f"{settings.node_id}.db.lock"))
+        stack.enter_context(held(settings.data / f"{settings.node_id}.db.lock"))
         metrics = Metrics(node=settings.node_id, version=VERSION)
         stack.enter_context(watched(lambda generation, seconds: metrics.gc_pauses.labels(generation).observe(seconds)))
-        broker = await stack.enter_async_context(_open_broker(settings, metrics))
+        broker = await stack.enter_async_context(open_broker(settings, metrics))
         model = settings.data / f"{settings.node_id}.db"
+        spans = stack.enter_context(tracing(settings, VERSION))
         store = await stack.enter_async_context(open_store(model, epoch=broker.log.epoch))
-        node = Node(settings, broker, store, metrics=metrics)
+        node = Node(settings, broker, store, metrics=metrics, spans=spans)
         stack.push_async_callback(node.aclose)
         announce(f"tidegate node {settings.node_id} listening on {_url(settings.host, listener)}")
         for one in metrics_listener:
@@ -125,9 +121,10 @@ class Node:
         store: Store,
         *,
         metrics: Metrics | None = None,
+        spans: Spans | None = None,
         clock: Callable[[], int] = clock,
     ) -> None:
-        self._settings, self._store, self._clock = settings, store, clock
+        self._settings, self._store, self._spans, self._clock = settings, store, spans, clock
         self._stopping = asyncio.Event()
         self._new_id = id_maker(clock)
         self.metrics = metrics or Metrics(node=settings.node_id, version=VERSION)
@@ -151,6 +148,7 @@ class Node:
             new_id=self._new_id,
             lag=self.projector.lag,
             observe_append=self.metrics.append_seconds.observe,
+            spans=spans,
         )
         self.presence = Presence(
             node=settings.node_id,
@@ -179,7 +177,7 @@ class Node:
         self._origins = Origins(settings.origins, settings.peers)
         self._keys = key_source(settings, lambda outcome: self.metrics.jwks_fetches.labels(outcome).inc())
         self._judge = self._make_judge()
-        self._witness = Witness(self.metrics, clock)
+        self._witness = Witness(self.metrics, clock, spans.current if spans is not None else str)
         self._admin = Admin(
             AdminFace(
                 clock=clock,
@@ -314,6 +312,9 @@ class Node:
         self.metrics.loop_lag.observe(lag_s)
         self._door.look(lag_s)
 
+    def _traced(self, name: str, traceparent: str | None) -> AbstractContextManager[str]:
+        return contextlib.nullcontext("") if self._spans is None else self._spans.command(name, "", traceparent)
+
     def _tell_users(self, users: Iterable[str], name: str, payload: dict[str, Any]) -> None:
         self.gateway.fanout.tell_users(users, name, payload)
 
@@ -340,7 +341,11 @@ class Node:
 
         def fanout_of(gateway: Gateway) -> Fanout:
             return Fanout(
-                clock=self._clock, metrics=self.metrics, end=gateway.end, sessions_changed=self.presence.sessions_changed
+                clock=self._clock,
+                metrics=self.metrics,
+                end=gateway.end,
+                sessions_changed=self.presence.sessions_changed,
+                spans=self._spans,
             )
 
         return Gateway(
@@ -373,6 +378,7 @@ class Node:
             ping_timeout_s=settings.ping_timeout_seconds,
             transports=settings.transports,
             draw=random.random,
+            spans=self._spans,
         )
 
     def _asgi(self) -> Any:
@@ -393,23 +399,10 @@ class Node:
             revoke=lambda body, principal: self._admin.carry_out("revoke", [body], principal),
             cluster=self.status.cluster,
             expose=self.metrics.expose if settings.metrics_port is None else None,
+            traced=self._traced,
             dev_issuer=self._issue if settings.dev_issuer else None,
         )
         return self.gateway.asgi(http_app(face))
-
-
-class _BrokerSeen:
-    """Counts and logs what becomes of the connections to the broker."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def lost(self, why: str) -> None:
-        self._metrics.broker_reconnects.inc()
-        _log.warning("a connection to the broker was lost", why=why)
-
-    def canary(self, seconds: float) -> None:
-        self._metrics.canary_seconds.observe(seconds)
 
 
 def _door(settings: Settings, store: Store, epoch: str) -> Door:
@@ -421,39 +414,6 @@ def _door(settings: Settings, store: Store, epoch: str) -> Door:
 
     admission = Admission(rate=settings.handshake_rate, burst=settings.handshake_burst, draw=random.random)
     return Door(admission, Tickets(ticket_keys(settings.jwt_secret.values(), epoch), resumable))
-
-
-@asynccontextmanager
-async def _open_broker(settings: Settings, metrics: Metrics) -> AsyncIterator[Broker]:
-    partitions, name = settings.partitions + 1, settings.node_id  # and the control partition
-    async with AsyncExitStack() as stack:
-        broker: Broker
-        try:
-            match settings.log:
-                case SqliteAddress(path):
-                    broker = await stack.enter_async_context(open_sqlite(path, partitions=partitions, name=name))
-                case MemoryAddress():
-                    broker = await stack.enter_async_context(open_memory(partitions=partitions))
-                case AmqpAddress(urls):
-                    opening = open_rabbitmq(urls, partitions=partitions, name=name, observe=_BrokerSeen(metrics))
-                    broker = await stack.enter_async_context(opening)
-        except ValueError as error:
-            raise ConfigurationError([f"TIDEGATE_PARTITIONS: {error}"]) from None
-        yield broker
-
-
-@contextlib.contextmanager
-def _held(path: Path) -> Any:
-    """The lock that says: a node uses the read model beside this file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise LogUnavailable(f"another process uses the read model {path.name.removesuffix('.lock')}") from None
-    finally:
-        os.close(lock)
 
 
 def check_supported(settings: Settings) -> None:

@@ -172,6 +172,7 @@ class Connection:
                     await websocket.send(packet)
                     if of is not None and to is not None:
                         of.written(to, now)
+                of = None  # or it would be held until the next one comes
                 self._sent(len(packet))
             if not self.closed:
                 self._filled.clear()

@@ -9,6 +9,7 @@ from node.edge import wire
 from node.edge.delivery import Delivery
 from node.edge.session import CHAT, Session
 from node.metrics import Metrics
+from node.spans import Reach, Spans
 
 
 class Fanout:
@@ -25,8 +26,10 @@ class Fanout:
         metrics: Metrics,
         end: Callable[[str, EndSessions, str], None],
         sessions_changed: Callable[[str], None],
+        spans: Spans | None = None,
     ) -> None:
         self._clock, self._metrics, self._end, self._sessions_changed = clock, metrics, end, sessions_changed
+        self._spans = spans
         self._rooms: dict[str, dict[Session, None]] = {}
         self._users: dict[str, dict[Session, None]] = {}
         self._of: dict[Session, dict[str, None]] = {}
@@ -46,10 +49,11 @@ class Fanout:
 
     def perform(self, event: Event, effects: Iterable[Effect]) -> None:
         """Carry out what applying an event asked for, in order. Never raises for what is not there."""
+        reach = None if self._spans is None or event.trace is None else self._spans.applied(event, event.trace)
         for effect in effects:
             match effect:
-                case Deliver():
-                    self.deliver(effect.room, effect.name, effect.payload, seq=effect.seq, also=effect.also, at=event.at)
+                case Deliver(room=room, name=name, payload=payload):
+                    self.deliver(room, name, payload, seq=effect.seq, also=effect.also, at=event.at, reach=reach)
                 case Entered(user, room):
                     for session in self._users.get(user, {}):
                         self._enter(session, room)
@@ -66,14 +70,22 @@ class Fanout:
                     pass  # what answers the waiting command is the committer's
 
     def deliver(
-        self, room: str, name: str, payload: dict[str, Any], *, seq: int | None, also: Iterable[str] = (), at: int = 0
+        self,
+        room: str,
+        name: str,
+        payload: dict[str, Any],
+        *,
+        seq: int | None,
+        also: Iterable[str] = (),
+        at: int = 0,
+        reach: Reach | None = None,
     ) -> None:
-        """Send an event to the room's local members, and to `also`, each session once; `at` is as for `Delivery`."""
+        """Send an event to the room's local members, and to `also`, each session once; `at` and `reach` are as for `Delivery`."""
         targets = self._rooms.get(room, {})
         extra = [s for user in also for s in self._users.get(user, ()) if s not in targets]
         if not targets and not extra:
             return
-        packet, now, of = wire.encode_event(CHAT, name, payload), self._clock(), Delivery(self._metrics, at=at)
+        packet, now, of = wire.encode_event(CHAT, name, payload), self._clock(), Delivery(self._metrics, at=at, reach=reach)
         for session in targets:
             session.deliver(packet, room=room, seq=seq, now=now, of=of)
         for session in extra:

@@ -25,6 +25,7 @@ from node.edge.session import ADMIN, CHAT, Session
 from node.edge.socket_server import SocketServer
 from node.edge.two_step import TwoStep
 from node.edge.witness import Witness
+from node.spans import Spans
 
 ENGINE_PATH = "/socket.io/"
 
@@ -59,10 +60,13 @@ class Gateway:
         ping_timeout_s: float,
         transports: tuple[str, ...],
         draw: Callable[[], float],
+        spans: Spans | None = None,
     ) -> None:
         self._node, self._chat, self._judge, self._admin = node, chat, judge, admin
         self._witness, self._clock = witness, clock
-        self._commands = CommandQueues(chat=chat, admin=admin, quota=quota, refresh=self._refresh, witness=witness, clock=clock)
+        self._commands = CommandQueues(
+            chat=chat, admin=admin, quota=quota, refresh=self._refresh, witness=witness, clock=clock, spans=spans
+        )
         self._entry, self._draw = entry, draw
         self._outbox_bytes, self._connect_timeout_s = outbox_bytes, connect_timeout_s
         self.draining = False

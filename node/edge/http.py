@@ -6,6 +6,7 @@ Tokens come in `Authorization: Bearer` and nowhere else: a cookie would make eve
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 import msgspec
@@ -47,6 +48,9 @@ class HttpFace(msgspec.Struct, frozen=True, kw_only=True):
     revoke: Callable[[dict[str, Any], Principal], Awaitable[dict[str, Any] | Refused]]  # the command of `/admin`
     cluster: Callable[[], dict[str, Any]]
     expose: Expose | None  # None: they are on a port of their own
+    traced: Callable[
+        [str, str | None], AbstractContextManager[str]
+    ]  # around a command, by its name and its caller's `traceparent`
     dev_issuer: Callable[[str, float, str | None], tuple[str, int]] | None = None  # (user, ttl_s, scope): token, expires_at
 
 
@@ -175,7 +179,8 @@ class _Api:
         if isinstance(command, Refused):
             return refused(command)
         assert isinstance(command, SendMessage)
-        outcome = await self._face.submit(command, principal)
+        with self._face.traced("message:send", request.headers.get("traceparent")):
+            outcome = await self._face.submit(command, principal)
         if isinstance(outcome, Refused):
             return refused(outcome)
         return _json({name: value for name, value in wire.applied(command, outcome).items() if name != "ok"})

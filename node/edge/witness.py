@@ -4,6 +4,7 @@ The lines have the session and its lineage (the first session of the chain that 
 the log of events. In a storm a few lines of each kind stand for all, and one line a second says how many were left out.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,6 @@ import structlog
 from node.auth.denied import Denied
 from node.core import view
 from node.core.effects import EndSessions
-from node.core.errors import Refused
 from node.core.events import EndReason
 from node.edge.handshake import Accepted
 from node.edge.session import CHAT, Session
@@ -26,10 +26,12 @@ LINES_PER_S, LINES_BURST = 10.0, 50  # of each kind
 class Witness:
     """Sees what happens to the sessions of one node. Nothing here waits or raises."""
 
-    def __init__(self, metrics: Metrics, clock: Callable[[], int]) -> None:
-        self.metrics, self._clock = metrics, clock
+    def __init__(self, metrics: Metrics, clock: Callable[[], int], trace: Callable[[], str] = str) -> None:
+        """`trace` gives the id of the trace that what happens now is part of, if any."""
+        self.metrics, self._clock, self._trace = metrics, clock, trace
         self._rate = LineRate(per_s=LINES_PER_S, burst=LINES_BURST)
         self._log = structlog.get_logger().bind()  # made once: a lazy one is made anew at each line, written or not
+        self._tells_commands = self._log.is_enabled_for(logging.DEBUG)
 
     # Handshakes
 
@@ -77,12 +79,19 @@ class Witness:
         self.metrics.expiries.labels("refreshed").inc()
         self._say("session renewed", session, id=event, expires_at=session.principal.expires_at)
 
-    def asked_to_renew(self, session: Session, answer: dict[str, Any] | Refused) -> None:
-        """An `auth:refresh` was answered."""
-        code = answer.code if isinstance(answer, Refused) else "" if answer["ok"] else answer["error"]["code"]
+    def asked_to_renew(self, session: Session, code: str) -> None:
+        """An `auth:refresh` was answered; `code` is empty where it was accepted."""
         self.metrics.refreshes.labels("refused" if code else "accepted", code).inc()
         if code:
             self._say("renewal refused", session, code=code)
+
+    def answered(self, session: Session, command: str, outcome: str, seconds: float, *, ack: int | None, trace: str) -> None:
+        """A command was answered after so long, under the client's number `ack`."""
+        self.metrics.commands.labels(command, outcome).inc()
+        self.metrics.command_seconds.labels(command).observe(seconds, trace or session.lineage)
+        if self._tells_commands and self._rate.take("command", time.monotonic()):
+            fields = _of(session) | {"command": command, "outcome": outcome, "ack": ack, "ms": round(1000 * seconds, 1)}
+            self._log.debug("command", **fields, **({"trace": trace} if trace else {}))
 
     def withdrawn(self, session: Session, effect: EndSessions) -> None:
         """A session has ended since it, its token or its user was withdrawn."""
@@ -112,5 +121,11 @@ class Witness:
         if not self._rate.take(line, time.monotonic()):
             return
         if session is not None:
-            fields = {"session": session.id, "lineage": session.lineage, "user": session.principal.user} | fields
+            fields = _of(session) | fields
+        if trace := self._trace():
+            fields["trace"] = trace
         self._log.info(line, **{name: value for name, value in fields.items() if value is not None})
+
+
+def _of(session: Session) -> dict[str, Any]:
+    return {"session": session.id, "lineage": session.lineage, "user": session.principal.user}

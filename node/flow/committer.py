@@ -17,6 +17,7 @@ from node.core.identity import Principal
 from node.core.limits import Limits
 from node.core.view import View
 from node.flow.lag import Lag
+from node.spans import Spans
 
 LIMIT_S = 2.9  # PROTOCOL section 6: `unavailable` within 3 s
 DEAF_S = 1.0  # after an event that did not come in time, before another one is tried
@@ -44,11 +45,13 @@ class Committer:
         clock: Callable[[], int],
         new_id: Callable[[], str],
         lag: Lag,
-        observe_append: Callable[[float], None],
+        observe_append: Callable[[float, str], None],
+        spans: Spans | None = None,
     ) -> None:
+        """`observe_append` is told the seconds that each append took, and the trace that it was part of, if any."""
         self._append_to, self._view, self._room_partitions, self._control = log, view, room_partitions, control_partition
         self._limits, self._clock, self._new_id = limits, clock, new_id
-        self._lag, self._observe_append = lag, observe_append
+        self._lag, self._observe_append, self._spans = lag, observe_append, spans
         self._deaf_until = 0.0
         self._waiting: dict[str, asyncio.Future[Applied | Lost]] = {}
         self._recorded: deque[ControlEvent] = deque()
@@ -121,7 +124,7 @@ class Committer:
             except LogUnavailable:
                 await asyncio.sleep(RETRY_S)
             else:
-                self._observe_append(loop.time() - began)
+                self._observe_append(loop.time() - began, "")
                 return
 
     async def recorded(self, *, limit_s: float) -> None:
@@ -131,6 +134,15 @@ class Committer:
                 await self._all_recorded.wait()
         except TimeoutError:
             _log.error("the log is away: part of the life of sessions is not recorded", events=self.unrecorded)
+
+    async def _append(self, partition: int, event: RoomEvent | ControlEvent) -> str:
+        """Append one event; the id of its trace, where it has one."""
+        if self._spans is None:
+            await self._append_to.append(partition, encode(event))
+            return ""
+        with self._spans.appending(event) as carrying:
+            await self._append_to.append(partition, encode(carrying))
+            return self._spans.current()
 
     async def _commit(self, partition: int, event: RoomEvent | ControlEvent) -> Applied | Refused:
         if (
@@ -145,9 +157,9 @@ class Committer:
         self._lag.expect(event.id, partition)
         try:
             async with asyncio.timeout(LIMIT_S):
-                await self._append_to.append(partition, encode(event))
+                trace = await self._append(partition, event)
                 appended = True
-                self._observe_append((now := loop.time()) - began)
+                self._observe_append((now := loop.time()) - began, trace)
                 self._lag.appended(event.id, now)
                 outcome = await future
         except LogUnavailable:

@@ -46,7 +46,7 @@ def committer_of(log: Log, new_id: Callable[[], str] = lambda: "") -> Committer:
         clock=lambda: 1_000,
         new_id=new_id,
         lag=Lag(1),
-        observe_append=lambda seconds: None,
+        observe_append=lambda seconds, trace: None,
     )
 
 
