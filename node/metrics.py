@@ -44,8 +44,15 @@ _HANDSHAKE = joint(
     ],
 )
 _REFRESH = joint("outcome", "code", of=[("accepted", ""), *(("refused", code) for code in (*_DENIALS, "rate_limited"))])
-_COMMAND = each("command", (*NAMES, *_OPERATORS, "auth:refresh", "unknown"))
-_ANSWER = each("outcome", ("ok", *_CODES, *_DENIALS))
+_COMMANDS = (*NAMES, *_OPERATORS, "auth:refresh", "unknown")
+_COMMAND = each("command", _COMMANDS)
+_ANSWER = joint(
+    *("command", "outcome"),
+    of=[
+        *((command, outcome) for command in _COMMANDS for outcome in ("ok", *_CODES)),
+        *(("auth:refresh", code) for code in _DENIALS),
+    ],
+)
 _PARTITION = each("partition", map(str, range(_MOST_PARTITIONS)))
 
 
@@ -76,7 +83,7 @@ def _table() -> Iterable[Described]:
         counter("tidegate_replayed_events_total", "Events sent again to those who missed them"),
         counter("tidegate_revocations_total", "Withdrawals of tokens and suspensions that reached this node"),
         histogram("tidegate_revocation_seconds", "A withdrawal asked for to a session of this node closed", FAST_S),
-        counter("tidegate_commands_total", "Commands answered", _COMMAND, _ANSWER),
+        counter("tidegate_commands_total", "Commands answered", _ANSWER),
         histogram("tidegate_command_seconds", "Command to ack", FAST_S, _COMMAND),
         histogram("tidegate_log_append_seconds", "Append to durable in the log", FAST_S),
         counter(

@@ -7,7 +7,7 @@ import structlog
 
 EVERY_S = 0.25
 #: What is said at the beginning and at the end of a reason of `/readyz`; the others have lines of their own.
-_LINES = {
+LINES = {
     "log away": ("the log is away", "the log is back"),
     "deaf": ("nothing comes from the log although it answers", "what stands in the log comes again"),
     "log behind": ("too much waits for the log: no handshakes", "what waited for the log is in it: handshakes again"),
@@ -34,12 +34,12 @@ class Watch:
         reasons = self._not_ready()
         for reason in reasons.keys() - self._since.keys():
             self._since[reason] = now
-            if reason in _LINES:
-                _log.warning(_LINES[reason][0], why=reasons[reason])
+            if reason in LINES:
+                _log.warning(LINES[reason][0], why=reasons[reason])
         for reason in self._since.keys() - reasons.keys():
             seconds = round(now - self._since.pop(reason), 1)
-            if reason in _LINES:
-                _log.info(_LINES[reason][1], after_seconds=seconds)
+            if reason in LINES:
+                _log.info(LINES[reason][1], after_seconds=seconds)
 
     def lasts(self, reason: str, now: float) -> float:
         """For how many seconds a reason has held; 0 where it does not."""
