@@ -161,7 +161,7 @@ async def _port(settings: Settings) -> Finding:
     try:
         probe.bound(settings.host, settings.port).close()
     except OSError as error:
-        answer = await probe.get(settings.host, settings.port, "/metrics")
+        answer = await probe.get(settings.host, settings.port, "/config.json")
         found = None if answer is None else probe.node_of(answer)
         if found is None:
             return fail("port", f"{where} cannot be had: {error.strerror}")

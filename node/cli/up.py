@@ -144,12 +144,18 @@ def _plans(settings: Settings, ports: list[int], door: socket.socket | None) -> 
             id=f"n{n}",
             host=settings.host,
             port=port,
-            environment=common | {"TIDEGATE_NODE_ID": f"n{n}", "TIDEGATE_PORT": str(port)},
+            environment=common | {"TIDEGATE_NODE_ID": f"n{n}", "TIDEGATE_PORT": str(port)} | _metrics_port(settings, n),
         )
         for n, port in enumerate(ports, 1)
     ]
     check_supported(load({}, plans[0].environment, serving=True))
     return plans
+
+
+def _metrics_port(settings: Settings, number: int) -> dict[str, str]:
+    """Where they are to have ports of their own, the first node's is the one that is set, and the others' are those behind it."""
+    first = settings.metrics_port
+    return {"TIDEGATE_METRICS_PORT": str(first + number - 1)} if first else {}
 
 
 def _give_door(environment: dict[str, str], settings: Settings, urls: list[str], front: str) -> None:
