@@ -246,6 +246,8 @@ class Node:
 
     async def _stop(self) -> None:
         await self._stopping.wait()
+        self.gateway.draining = True
+        self.presence.beat()  # a node with few sessions has ended before its next beat
         _log.info("draining", node=self._settings.node_id, sessions=len(self.gateway.sessions))
         async with asyncio.timeout(self._settings.drain_seconds or None) as limit:
             await self.gateway.drain()
@@ -271,6 +273,7 @@ class Node:
 
     def _late(self, lag_s: float) -> None:
         self.metrics.loop_lag.observe(lag_s)
+        self.status.late(lag_s)
         self._door.look(lag_s)
 
     def _tell_users(self, users: Iterable[str], name: str, payload: dict[str, Any]) -> None:
@@ -369,6 +372,7 @@ class _BrokerSeen:
 
     def canary(self, seconds: float) -> None:
         self._metrics.canary_seconds.observe(seconds)
+        self._metrics.last_canary_s = round(seconds, 4)
 
 
 def _door(settings: Settings, store: Store, epoch: str) -> Door:

@@ -74,6 +74,7 @@ class Metrics:
         self.canary_seconds = Histogram(
             "tidegate_canary_seconds", "A signal of this node to itself through the broker", buckets=_FAST, registry=r
         )
+        self.last_canary_s: float | None = None
         self.loop_lag = Histogram("tidegate_loop_lag_seconds", "How late the event loop's timers are", buckets=_FAST, registry=r)
         Gauge("tidegate_build_info", "What runs here", ["version", "python", "node"], registry=r).labels(
             version, platform.python_version(), node
@@ -81,11 +82,7 @@ class Metrics:
 
     def handshake_counts(self) -> dict[str, int]:
         """Handshakes since the start, by outcome."""
-        counts = {"accepted": 0, "refused": 0, "busy": 0}
-        for metric in self.handshakes.collect():
-            for sample in metric.samples:
-                counts[sample.labels["outcome"]] += int(sample.value)
-        return counts
+        return {"accepted": 0, "refused": 0, "busy": 0} | totals(self.handshakes, "outcome")
 
     def count_event(self, type: object, age_ms: int) -> None:
         """One record was applied and handed to the sockets, `age_ms` after its acceptance (by the clocks of two nodes)."""
@@ -101,6 +98,17 @@ class Metrics:
         if "application/openmetrics-text" in accept:
             return openmetrics.generate_latest(self.registry), openmetrics.CONTENT_TYPE_LATEST
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+def totals(counter: Counter, label: str) -> dict[str, int]:
+    """What a counter has counted since the start, by one of its labels; where that is empty it is left out."""
+    counts: dict[str, int] = {}
+    for metric in counter.collect():
+        for sample in metric.samples:
+            name = sample.labels[label]
+            if name:
+                counts[name] = counts.get(name, 0) + int(sample.value)
+    return counts
 
 
 def expiring(ending_by: Callable[[int], int], now: int) -> list[tuple[str, int]]:

@@ -19,6 +19,7 @@ from node.edge.engine import EngineServer, Refusal, raw_refusal, refusal_of
 from node.edge.entry import Entry
 from node.edge.fanout import Fanout
 from node.edge.handshake import SCOPES, Accepted, Judge, count_handshake
+from node.edge.outboxes import outboxes
 from node.edge.quota import Quota
 from node.edge.session import ADMIN, CHAT, Session
 from node.edge.socket_server import SocketServer
@@ -119,6 +120,10 @@ class Gateway:
     def outbox_bytes(self) -> int:
         """What waits unsent, over all connections."""
         return sum(connection.unsent for connection in self._by_connection)
+
+    def outboxes(self) -> dict[str, Any]:
+        """What waits unsent, and for whom: see `node.edge.outboxes`."""
+        return outboxes(self._by_connection, high=self._outbox_bytes)
 
     def end(self, session_id: str, effect: EndSessions) -> None:
         """Withdraw a session for good: told, disconnected, and closed once its connection has no namespace left."""
