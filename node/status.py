@@ -82,6 +82,7 @@ class Status:
             "session_ends": totals(metrics.session_ends, "reason"),
             "positions": {str(p): self._store.position(p).offset for p in partitions},
             "lag_seconds": max(self._projector.lag_seconds(p) for p in partitions),
+            "lag_lately_seconds": self._projector.lag_lately_seconds(),
             "loop_lag_seconds": round(max(self._loop_lag_s), 4),
             "log_up": self._log.up,
             "canary_seconds": metrics.last_canary_s,

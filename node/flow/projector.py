@@ -14,6 +14,7 @@ from node.core.effects import Applied, Effect, Lost
 from node.core.events import Event, MessageDeleted, MessageEdited, ReactionSet, decode
 from node.flow.store import Store
 
+LATELY_MS = 10_000  # how long the lag of a partition's last record says how it is now
 SLICE = 250  # records applied before the loop may do something else
 RETRY_S = 0.5
 _log = structlog.get_logger()
@@ -46,6 +47,7 @@ class Projector:
         self._ends: dict[int, Position] = {}
         self._catching_up = set(range(log.partitions))
         self._lag_ms = dict.fromkeys(range(log.partitions), 0)
+        self._applied_at = dict.fromkeys(range(log.partitions), 0)
         self.diverged: str | None = None
         self.applied = 0
         self.ready = asyncio.Event()  # level with the log as it stood at the start
@@ -66,6 +68,11 @@ class Projector:
     def lag_seconds(self, partition: int) -> float:
         """How old the last applied record was when it was applied."""
         return self._lag_ms[partition] / 1000
+
+    def lag_lately_seconds(self) -> float:
+        """The worst of these over the partitions in which anything was applied lately; 0 where nothing was."""
+        since = self._clock() - LATELY_MS
+        return max((self._lag_ms[p] for p, at in self._applied_at.items() if at > since), default=0) / 1000
 
     async def _follow(self, partition: int) -> None:
         end = self._ends[partition] = await self._end(partition)
@@ -127,7 +134,8 @@ class Projector:
         self.applied += 1
         if not live:
             return
-        self._lag_ms[record.partition] = max(0, self._clock() - event.at)
+        now = self._applied_at[record.partition] = self._clock()
+        self._lag_ms[record.partition] = max(0, now - event.at)
         self._hearers.perform(effects)
         for effect in effects:
             if isinstance(effect, Applied | Lost):
