@@ -1,7 +1,7 @@
 /** What an operator should look at now, each with its reason. Pure. */
 
-import { gravity, outlook, worst } from "./outlook.js";
-import { bytes, delay, lasting, rate } from "./words.js";
+import { gravity, worst } from "./outlook.js";
+import { bytes, delay, lasting, rate, sessionsDo } from "./words.js";
 import { plural } from "../words.js";
 
 const LOOP_LATE_S = 0.25; // at worst, in some seconds; from 0.1 on the node lets fewer in
@@ -20,9 +20,13 @@ export function concerns(watch, now) {
 }
 
 function ahead(stats) {
-  const peak = worst(stats.forecast)?.peak ?? 0;
-  const tone = gravity(peak, stats.handshake_capacity_per_second);
-  return tone === "good" ? [] : [{ tone, key: "ahead", text: outlook(stats).text }];
+  const found = worst(stats.forecast);
+  const capacity = stats.handshake_capacity_per_second;
+  const tone = gravity(found?.peak ?? 0, capacity);
+  if (tone === "good") return [];
+  const many = `${sessionsDo(found.peak, "end")} together in ${lasting(found.at - stats.at)}`;
+  const against = `${tone === "bad" ? "more than" : "over half of"} the ${rate(capacity)} that can come back in a second`;
+  return [{ tone, key: "ahead", text: `${tone === "bad" ? "Cliff ahead: " : ""}${many}, ${against}.` }];
 }
 
 function ofNode({ name, state, here, heard }, now) {

@@ -55,7 +55,7 @@ function Counts({ title, first, counts = {}, rates, none }) {
     ${names.length === 0
       ? html`<p class="hint">${none}</p>`
       : html`
-          <table class="counts">
+          <table class="counts" aria-label=${title}>
             <thead>
               <tr><th scope="col">${first}</th><th scope="col">a second</th><th scope="col">since the start</th></tr>
             </thead>

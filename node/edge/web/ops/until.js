@@ -28,7 +28,7 @@ export function Until({ value, onChange }) {
     </label>
     ${value.choice === "moment" &&
     html`<label>
-      Until
+      Day and time
       <input type="datetime-local" required value=${value.moment} onInput=${(event) => onChange({ ...value, moment: event.target.value })} />
     </label>
     <p class="hint">By the clock of this computer; a moment that lies ahead.</p>`}
