@@ -39,7 +39,7 @@ def test_calm(cluster: Cluster, meet: MeetPerson, guests: Guests, shoot: Shoot) 
     guests.come(cluster.urls, [token(f"guest-{number}", ttl=1_800) for number in range(5)])
     boss = Operator(meet("boss", color_scheme="light")).sign_in(cluster[0].url)
     expect(boss.page.get_by_test_id("where")).to_have_text("on n1")
-    expect(boss.attention).to_contain_text("6 sessions on 3 nodes, 3 of them ready")
+    expect(boss.attention).to_contain_text("6 sessions on 3 nodes, 3 ready")
     for node, sessions in (("n1", 3), ("n2", 2), ("n3", 1)):
         expect(boss.card(node).get_by_test_id("condition")).to_have_text("ready")
         expect(boss.fact(node, "sessions")).to_have_text(str(sessions))

@@ -79,7 +79,7 @@ def test_a_node_that_hangs_and_a_log_that_is_away(
             dialog = boss.press("Revoke all tokens of ann")
             dialog.get_by_role("button", name="Revoke ann").click()
             refused = dialog.get_by_role("alert")
-            expect(refused).to_contain_text("Not done: the log cannot take this now", timeout=PATIENCE_MS)
+            expect(refused).to_contain_text("Not known to be done: the log cannot take this now", timeout=PATIENCE_MS)
             expect(boss.attention).to_contain_text("n2 is not ready: log away", timeout=PATIENCE_MS)
             expect(boss.fact("n2", "log")).to_contain_text("away")
             shoot(boss.page, "ops-log-away")

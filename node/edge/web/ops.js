@@ -153,7 +153,7 @@ function Cluster({ ops, done, onAct }) {
 function Attention({ found, stats }) {
   const nodes = Object.values(stats.nodes);
   const ready = nodes.filter((node) => node.ready).length;
-  const size = `${plural(stats.sessions, "session")} on ${plural(nodes.length, "node")}, ${ready} of them ready.`;
+  const size = `${plural(stats.sessions, "session")} on ${plural(nodes.length, "node")}, ${ready} ready.`;
   const tone = found[0]?.tone ?? "good";
   const [said, say] = useState("");
   useEffect(() => {

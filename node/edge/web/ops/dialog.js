@@ -110,7 +110,7 @@ async function ended(ops, action, { total, nodes, ids }) {
 }
 
 function failure(error) {
-  if (error.code === "unavailable") return `Not done: ${error.message}.`;
+  if (error.code === "unavailable") return `Not known to be done: ${error.message}.`; // it may have been on its way
   if (error.code === "lost" || error.code === "timeout") return `${explain(error)} Nobody knows whether it was done: look before you do it again (${secondOf(Date.now())}).`;
   return `Not done: ${explain(error)}`;
 }
