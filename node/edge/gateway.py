@@ -335,6 +335,8 @@ class Gateway:
             self.fanout.attach(session, [room["room"] for room in rooms])
         connection.put(greeting, session)
         session.send("welcome", self._welcome(session, rooms, resumed=resumed, now=now))
+        if namespace == ADMIN:
+            session.send("stats", self._admin.stats())  # and then every second
         await self._catch_up(session, verdict)
 
     def _welcome(self, session: Session, rooms: list[dict[str, Any]], *, resumed: bool, now: int) -> dict[str, Any]:
