@@ -1,9 +1,10 @@
-"""The operator's page on three real nodes: in calm, before a cliff and behind it; what its buttons do; by keyboard, and on a phone."""
+"""The operator's page on three real nodes: in calm, before a cliff and behind it, when things go wrong; and what its buttons do."""
 
 import re
 import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
@@ -11,6 +12,8 @@ from tests.browser.conftest import MeetPerson, Shoot, three_nodes
 from tests.browser.operator import Operator
 from tests.browser.person import PATIENCE_MS
 from tests.support.guests import Guests
+from tests.support.held import log_held
+from tests.support.http import bearer
 from tests.support.nodes import Cluster
 from tests.support.tokens import token
 from tests.support.wait import block_until
@@ -123,13 +126,39 @@ def reach(boss: Operator, selector: str) -> None:
     raise AssertionError(f"Tab does not reach {selector}")
 
 
+def test_tokens_that_are_no_good(cluster: Cluster, meet: MeetPerson, shoot: Shoot) -> None:
+    """Each is said to be what it is; one that ends is asked for anew in time; nothing is kept; who is withdrawn sees nothing any more."""
+    boss = Operator(meet("boss", color_scheme="light")).at_the_door(cluster[0].url)
+    boss.page.get_by_role("button", name="Use a token instead").click()
+    alert = boss.page.get_by_role("alert")
+    for bad, why in (
+        ("no.token.atall", "This token was not accepted"),
+        (token("boss"), "This token is refused: the token does not have the scope admin (scope_missing)."),
+        (token("boss", scope="admin", ttl=-5), "This token has ended. Paste a fresh one."),
+    ):
+        boss.paste(bad)
+        expect(alert).to_contain_text(why, timeout=PATIENCE_MS)
+    boss.paste(token("boss", scope="admin", ttl=4))
+    boss.sees_the_cluster()
+    dialog = boss.page.get_by_role("dialog")
+    expect(dialog).to_contain_text("This token ends soon. Paste a fresh one.", timeout=PATIENCE_MS)
+    shoot(boss.page, "ops-token-ends")
+    boss.paste(token("boss", scope="admin"))
+    expect(dialog).to_have_count(0)
+    assert boss.page.evaluate("[sessionStorage.length, localStorage.length, document.cookie]") == [0, 0, ""]
+    admin = bearer(token("other", scope="admin"))
+    assert httpx.post(f"{cluster[0].url}/api/revoke", json={"user": "boss"}, headers=admin).status_code == 200
+    expect(alert).to_have_text("This token is refused: access has been withdrawn (token_revoked).", timeout=PATIENCE_MS)
+    expect(boss.outlook).to_have_count(0)
+
+
 def test_the_cliff_is_seen_before_it_comes(cluster: Cluster, meet: MeetPerson, guests: Guests, shoot: Shoot) -> None:
     """A crowd whose tokens end together stands as one bar over what can come back, and who needs a screen reader or has a phone meets
     nothing that is out of reach; then it ends, and who knocks is counted by code.
     """
     boss = Operator(meet("boss", viewport={"width": 1240, "height": 1060}, color_scheme="light")).sign_in(cluster[1].url)
     crowd = guests.come(cluster.urls, [token(f"crowd-{number}") for number in range(CROWD)])
-    end = int(time.time()) + 8
+    end = int(time.time()) + 7
     guests.renew(crowd, [token(f"crowd-{number}", exp=end) for number in range(CROWD)])
     cliff = (
         rf"^Cliff ahead: {CROWD} sessions end together, at [\d:]+, in \d+ s\. The cluster lets 30 in a second in: .* 10 s later"
@@ -142,7 +171,7 @@ def test_the_cliff_is_seen_before_it_comes(cluster: Cluster, meet: MeetPerson, g
     began = place_of_the_bar(boss)
     shoot(boss.page, "ops-cliff")
     block_until(lambda: place_of_the_bar(boss) < began - 15, 10, "the bar has moved to the left")
-    busy = boss.turned_away("server_busy")
+    expired, busy = boss.turned_away("token_expired"), boss.turned_away("server_busy")
     assert boss.violations() == []
     boss.page.emulate_media(color_scheme="dark")
     assert boss.violations() == []
@@ -150,7 +179,7 @@ def test_the_cliff_is_seen_before_it_comes(cluster: Cluster, meet: MeetPerson, g
     block_until(lambda: guests.staying == 0, 30, "the cliff")
     knocked = guests.knock(cluster.urls, [token(f"crowd-{number}", exp=end) for number in range(2 * CROWD)])
     assert set(knocked) == {"token_expired", "503"} and knocked.total() == 2 * CROWD
-    seen = (knocked["token_expired"], busy + knocked["503"])
+    seen = (expired + knocked["token_expired"], busy + knocked["503"])
     block_until(
         lambda: (boss.turned_away("token_expired"), boss.turned_away("server_busy")) == seen, 15, f"the page counts {seen}"
     )
@@ -192,3 +221,38 @@ def test_a_node_is_drained(cluster: Cluster, meet: MeetPerson, guests: Guests) -
     assert cluster[2].wait_ended() == 0
     expect(boss.page.get_by_test_id("where")).to_have_text(re.compile("^on n[12]$"), timeout=PATIENCE_MS)
     expect(boss.card("n3").get_by_test_id("condition")).to_have_text(re.compile("draining|ended"), timeout=PATIENCE_MS)
+
+
+def test_a_node_that_hangs_and_a_log_that_is_away(cluster: Cluster, meet: MeetPerson, shoot: Shoot) -> None:
+    """What stands there is said to be old, then the page goes elsewhere; a log that is away is seen on each node, nothing is claimed to be
+    done meanwhile, and who chats is told that messages wait, until they go.
+    """
+    boss = Operator(meet("boss", color_scheme="light")).sign_in(cluster[0].url)
+    boss.person.may_lose_nodes = True
+    ann = meet("ann").sign_in(cluster[1].url)
+    ann.may_lose_nodes = True
+    ann.create("Floodgate")
+    cluster[0].pause()
+    with log_held(cluster.folder):
+        ann.say("Is anyone there?")
+        ann.strip_says("Messages are waiting: the log is away")
+        shoot(ann.page, "log-away")
+        expect(boss.page.get_by_test_id("old")).to_contain_text("s old, of", timeout=PATIENCE_MS)
+        cluster[0].kill()
+        expect(boss.page.get_by_test_id("where")).to_have_text(re.compile("^on n[23]$"), timeout=PATIENCE_MS)
+        expect(boss.page.get_by_test_id("old")).to_have_count(0, timeout=PATIENCE_MS)
+        expect(boss.attention).to_contain_text("n2 is not ready: log away", timeout=PATIENCE_MS)
+        expect(boss.fact("n2", "log")).to_contain_text("away")
+        boss.find("ann")
+        dialog = boss.press("Revoke all tokens of ann")
+        dialog.get_by_role("button", name="Revoke ann").click()
+        refused = dialog.get_by_role("alert")
+        expect(refused).to_contain_text("Not known to be done: the log cannot take this now", timeout=PATIENCE_MS)
+        boss.page.keyboard.press("Escape")
+        boss.page.evaluate("scrollTo(0, 0)")
+        shoot(boss.page, "ops-log-away")
+    expect(ann.page.get_by_test_id("strip")).to_have_count(0, timeout=PATIENCE_MS)
+    ann.sees("Is anyone there?")
+    expect(boss.card("n2").get_by_test_id("condition")).to_have_text("ready", timeout=PATIENCE_MS)
+    expect(boss.card("n1").get_by_test_id("condition")).to_have_text("gone", timeout=PATIENCE_MS)
+    expect(boss.attention).to_contain_text("n1 has not been heard for")
