@@ -20,10 +20,19 @@ class SqliteAddress(msgspec.Struct, frozen=True):
         return f"sqlite:///{self.path}"
 
 
+_PORTS = {"amqp": 5672, "amqps": 5671}
+
+
 class AmqpAddress(msgspec.Struct, frozen=True):
     """RabbitMQ: one URL for each host, to be tried in this order. They hold a password; `str` and `repr` do not."""
 
     urls: tuple[str, ...]
+
+    @property
+    def hosts(self) -> tuple[tuple[str, int], ...]:
+        """Each host with its port."""
+        parts = [urlsplit(url) for url in self.urls]
+        return tuple((part.hostname or "", part.port or _PORTS[part.scheme]) for part in parts)
 
     def __str__(self) -> str:
         first = urlsplit(self.urls[0])

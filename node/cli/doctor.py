@@ -128,7 +128,7 @@ def _clock(settings: Settings) -> Iterable[Finding]:
             "clock", f"{newest.path} was changed {newest.ahead_s:.0f} s in the future: this clock is behind, or was set back"
         )
         return
-    told = f"{clock.now()}, " + ("not before the last change of the log" if newest is not None else "no log to compare it with")
+    told = clock.now() + (", not before the last change of the log" if newest is not None else "")
     match clock.synchronised():
         case True:
             yield fine("clock", f"{told}; the kernel says it is kept by NTP")
@@ -161,7 +161,7 @@ async def _port(settings: Settings) -> Finding:
     try:
         probe.bound(settings.host, settings.port).close()
     except OSError as error:
-        answer = await probe.get(settings.host, settings.port, "/metrics")
+        answer = await probe.get(settings.host, settings.port, "/config.json")
         found = None if answer is None else probe.node_of(answer)
         if found is None:
             return fail("port", f"{where} cannot be had: {error.strerror}")

@@ -144,12 +144,18 @@ def _plans(settings: Settings, ports: list[int], door: socket.socket | None) -> 
             id=f"n{n}",
             host=settings.host,
             port=port,
-            environment=common | {"TIDEGATE_NODE_ID": f"n{n}", "TIDEGATE_PORT": str(port)},
+            environment=common | {"TIDEGATE_NODE_ID": f"n{n}", "TIDEGATE_PORT": str(port)} | _metrics_port(settings, n),
         )
         for n, port in enumerate(ports, 1)
     ]
     check_supported(load({}, plans[0].environment, serving=True))
     return plans
+
+
+def _metrics_port(settings: Settings, number: int) -> dict[str, str]:
+    """Where they are to have ports of their own, the first node's is the one that is set, and the others' are those behind it."""
+    first = settings.metrics_port
+    return {"TIDEGATE_METRICS_PORT": str(first + number - 1)} if first else {}
 
 
 def _give_door(environment: dict[str, str], settings: Settings, urls: list[str], front: str) -> None:
@@ -226,9 +232,17 @@ async def _run(settings: Settings, plans: list[Plan], proxy: Plan | None) -> int
         loop.add_signal_handler(number, stop)
     behind = " behind HAProxy" if proxy else ""
     screen.say("", f"starting {counted(len(plans), 'node')}{behind} on {settings.log}")
+    if isinstance(settings.log, AmqpAddress) and not await _answers(settings.log):
+        screen.say("", "no broker takes connections there yet; the nodes wait half a minute for one")
     code = await supervisor.run()
     screen.say("", "stopped")
     return code
+
+
+async def _answers(log: AmqpAddress) -> bool:
+    """Whether one of the hosts of the address takes connections."""
+    found = await asyncio.gather(*(probe.listens(host, port) for host, port in log.hosts))
+    return any(found)
 
 
 def _welcome(settings: Settings, plans: list[Plan], proxy: Plan | None, screen: "_Screen") -> None:

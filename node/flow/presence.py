@@ -77,7 +77,10 @@ class Presence:
         tell_users: Callable[[Iterable[str], str, dict[str, Any]], None],
         deliver: Callable[[str, str, dict[str, Any]], None],
         drain: Callable[[], None],
+        heard: Callable[[dict[str, Any]], None] = lambda state: None,
     ) -> None:
+        """`heard` is told of each state that another node tells."""
+        self._tell_heard = heard
         self._node, self._view, self._signals, self._limits, self._clock = node, view, signals, limits, clock
         self._state, self._tell_users, self._deliver, self._drain = state, tell_users, deliver, drain
         self._loop = asyncio.get_running_loop()
@@ -105,6 +108,10 @@ class Presence:
         """What each node that is there tells of itself, this one included."""
         others = {node: state for node, (_, state) in self._heard.items() if self._alive(node)}
         return {self._node: self._state(), **others}
+
+    def peers(self) -> int:
+        """How many other nodes are there."""
+        return sum(map(self._alive, self._heard))
 
     def typing(self, room: str, user: str, *, on: bool) -> None:
         """Tell the room's members on all nodes."""
@@ -216,6 +223,7 @@ class Presence:
             case Beat(node=node, state=state) if _counts(state):
                 self._heard[node] = (self._loop.time(), state)
                 self._beat_heard.set()
+                self._tell_heard(state)
             case TypingSignal(room=room, user=user, on=on):
                 self._deliver(room, "typing", {"room": room, "user": user, "on": on})
             case DrainSignal(node=node, started_at=process):

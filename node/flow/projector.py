@@ -1,7 +1,7 @@
 """Follow the log, fold it into the read model, and have the effects carried out: one task a partition."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
@@ -12,9 +12,9 @@ from broker.log import Log, LogDiverged, LogUnavailable, Position, Record
 from node.core.apply import apply, idempotency_key
 from node.core.effects import Applied, Effect, Lost
 from node.core.events import Event, MessageDeleted, MessageEdited, ReactionSet, decode
+from node.flow.lag import Lag
 from node.flow.store import Store
 
-LATELY_MS = 10_000  # how long the lag of a partition's last record says how it is now
 SLICE = 250  # records applied before the loop may do something else
 RETRY_S = 0.5
 _log = structlog.get_logger()
@@ -27,8 +27,8 @@ class Hearers(Protocol):
         """The answer for whoever waits for this event, if anyone does here."""
         ...
 
-    def perform(self, effects: Sequence[Effect]) -> None:
-        """Carry effects out."""
+    def perform(self, event: Event, effects: Sequence[Effect]) -> None:
+        """Carry out the effects of an event."""
         ...
 
     def count(self, event: Event) -> None:
@@ -46,8 +46,11 @@ class Projector:
         self._log, self._store, self._hearers, self._clock = log, store, hearers, clock
         self._ends: dict[int, Position] = {}
         self._catching_up = set(range(log.partitions))
-        self._lag_ms = dict.fromkeys(range(log.partitions), 0)
-        self._applied_at = dict.fromkeys(range(log.partitions), 0)
+        self.lag = Lag(log.partitions)
+        self._applied_at = dict.fromkeys(range(log.partitions), clock())  # while it catches up: when that was accepted
+        self._moved = [asyncio.Event() for _ in range(log.partitions)]
+        self._rounds: dict[int, asyncio.Task[None]] = {}
+        self._tasks = asyncio.TaskGroup()
         self.diverged: str | None = None
         self.applied = 0
         self.ready = asyncio.Event()  # level with the log as it stood at the start
@@ -55,9 +58,26 @@ class Projector:
 
     async def run(self) -> None:
         """Follow all partitions until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
+        async with self._tasks:
             for partition in range(self._log.partitions):
-                tasks.create_task(self._follow(partition), name=f"projector-{partition}")
+                self._tasks.create_task(self._follow(partition), name=f"projector-{partition}")
+
+    async def look(self, partition: int) -> None:
+        """Look where the log ends and return once the read model is there; a log that is away is waited for.
+
+        Who calls while another one looks shares his look, which may have missed what was appended between its beginning and the call.
+        """
+        looking = self._rounds.get(partition)
+        if looking is None:
+            looking = self._rounds[partition] = self._tasks.create_task(self._look(partition), name=f"look-{partition}")
+            looking.add_done_callback(lambda _: self._rounds.pop(partition))
+        await asyncio.shield(looking)
+
+    async def _look(self, partition: int) -> None:
+        end, moved = await self._end(partition), self._moved[partition]
+        while self._store.position(partition).offset < end.offset:
+            moved.clear()
+            await moved.wait()
 
     def progress(self) -> tuple[int, int]:
         """How much of what stood in the log at the start has been applied, and how much there is, in the log's own units."""
@@ -66,13 +86,17 @@ class Projector:
         return sum(min(count(self._store.position(p).offset), count(end.offset)) for p, end in self._ends.items()), total
 
     def lag_seconds(self, partition: int) -> float:
-        """How old the last applied record was when it was applied."""
-        return self._lag_ms[partition] / 1000
+        """How far the read model is behind what is known of the log: 0 when level. While it catches up, as old as its last record."""
+        if partition in self._catching_up:
+            return max(0, self._clock() - self._applied_at[partition]) / 1000
+        return self.lag.seconds(partition, asyncio.get_running_loop().time(), position=self._store.position(partition).offset)
 
-    def lag_lately_seconds(self) -> float:
-        """The worst of these over the partitions in which anything was applied lately; 0 where nothing was."""
-        since = self._clock() - LATELY_MS
-        return max((self._lag_ms[p] for p, at in self._applied_at.items() if at > since), default=0) / 1000
+    def claimed(self, positions: Mapping[int, int]) -> None:
+        """Another node has applied so much of these partitions."""
+        now = asyncio.get_running_loop().time()
+        for partition, offset in positions.items():
+            if partition < self._log.partitions:
+                self.lag.claimed(partition, offset, now, position=self._store.position(partition).offset)
 
     async def _follow(self, partition: int) -> None:
         end = self._ends[partition] = await self._end(partition)
@@ -114,6 +138,7 @@ class Projector:
                 if partition in self._catching_up and record.position.offset >= end.offset:
                     self._level(partition)
             self._store.expect(())
+            self._moved[partition].set()
             await self._store.make_room()
             if len(batch) > SLICE:
                 await asyncio.sleep(0)
@@ -133,10 +158,9 @@ class Projector:
             return
         self.applied += 1
         if not live:
+            self._applied_at[record.partition] = event.at
             return
-        now = self._applied_at[record.partition] = self._clock()
-        self._lag_ms[record.partition] = max(0, now - event.at)
-        self._hearers.perform(effects)
+        self._hearers.perform(event, effects)
         for effect in effects:
             if isinstance(effect, Applied | Lost):
                 self._hearers.settle(effect)

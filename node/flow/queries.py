@@ -59,6 +59,16 @@ class Queries:
                 found.append(_own_room(room, member))
         return found
 
+    async def unknown(self, cursors: dict[str, int]) -> list[str]:
+        """The rooms of which a returning client says that it has seen more than stands in the view, as far as that is now."""
+        found, turn = [], _Turn()
+        for name, cursor in cursors.items():
+            await turn.over()
+            room = self._store.room(name)
+            if room is None or room.seq < cursor:
+                found.append(name)
+        return found
+
     async def replays(self, user: str, cursors: dict[str, int]) -> list[dict[str, Any]]:
         """For each room of `cursors` that the user is in, or was put out of since: what he missed.
 

@@ -1,12 +1,12 @@
 """Three nodes on one broker, which is killed, frozen, and out of reach of one of them, while everybody talks: nobody misses anything."""
 
-import asyncio
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.broker_kill import kill_and_start
 from tests.support.crowd import UNHURRIED
 from tests.support.http import metric
 from tests.support.js import js_clients
@@ -44,13 +44,8 @@ async def test_the_broker_is_killed_twice(broker: Rabbit, tmp_path: Path) -> Non
             await talk.begin()
             for _ in range(2):
                 await talk.acked(100)
-                broker.kill()
-                await wait_until(lambda: all("log away" in (node.not_ready() or {}) for node in cluster), ALL_S, "they notice")
-                broker.start()
-                await asyncio.to_thread(broker.wait_ready)
-                began = time.monotonic()
-                await wait_until(lambda: whole(cluster), ALL_S, "the cluster is whole")
-                assert time.monotonic() - began < WHOLE_S + BUSY_S
+                killed = await kill_and_start(broker, cluster)
+                assert killed.whole_after_s < WHOLE_S + BUSY_S
             await talk.acked(100)
             await talk.end()
             talk.check()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from broker.topology import partition_for, stream_of
+from tests.support.chaos import SETTINGS, chaos
 from tests.support.crowd import UNHURRIED
 from tests.support.js import js_clients
 from tests.support.nodes import Cluster
@@ -18,6 +19,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.nodejs]
 ROOM_PARTITIONS = 8
 RATE = 200  # messages a second, of all together
 WORST_APPEND_MS = 2_000
+CHAOS_S, SEED = 60.0, 1
 
 
 def whole(cluster: Cluster) -> bool:
@@ -61,4 +63,19 @@ async def test_each_broker_is_restarted_in_turn(rabbit_cluster: RabbitCluster, t
             await talk.end()
             talk.check()
             assert js.count("disconnect") == 0
+        same_on_every_node(cluster)
+
+
+@pytest.mark.timeout(300)
+async def test_everything_at_once(rabbit_cluster: RabbitCluster, tmp_path: Path) -> None:
+    """For a minute: one node killed, one hung, brokers rolling, again and again. `bench/chaos.py` does it for five."""
+    with Cluster(tmp_path, UNHURRIED | SETTINGS | {"log": rabbit_cluster.url_for(rabbit_cluster.fresh_vhost())}) as cluster:
+        async with js_clients() as js:
+            talk = Talk(js, cluster, "chaos", rate=RATE)
+            await talk.begin()
+            rounds = await chaos(cluster, rabbit_cluster, seed=SEED, seconds=CHAOS_S)
+            await talk.acked(5)
+            await talk.end()
+            talk.check(in_time=False)
+            assert len(rounds) > 1
         same_on_every_node(cluster)

@@ -12,9 +12,10 @@ import pytest
 from broker.topology import partition_for
 from tests.support.client import chat_client, ok
 from tests.support.commands import command, environment, tidegate
+from tests.support.held_port import HOST, HeldPort
 from tests.support.tokens import SECRET, token
 from tests.support.up import Up
-from tests.support.wait import wait_until
+from tests.support.wait import block_until, wait_until
 
 pytestmark = [pytest.mark.anyio]
 
@@ -103,6 +104,15 @@ def test_a_broker_that_is_not_to_be_had(rabbit_url: str, tmp_path: Path) -> None
     assert node.returncode == 1
     assert "not-the-password" not in node.stdout + node.stderr
     assert "cannot run" in node.stderr
+
+
+def test_no_broker_is_there_yet(tmp_path: Path) -> None:
+    """`up` says so at once, before its nodes give up."""
+    said = "no broker takes connections there yet"
+    nobodys = HeldPort()
+    with Up(tmp_path, "--nodes", "1", "--log", f"amqp://{HOST}:{nobodys}", "--data", tmp_path / "data", jwt_secret=SECRET) as up:
+        block_until(lambda: said in up.output, PATIENCE_S, said)
+    nobodys.release()
 
 
 async def test_tail_follows(rabbit_url: str, tmp_path: Path) -> None:

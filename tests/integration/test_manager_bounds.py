@@ -15,6 +15,7 @@ from broker.manager import KICK_LIMIT_S, ORDER_LIMIT_S, RabbitManager
 from broker.manager_wire import address_of
 from tests.support.amqp_proxy import AmqpProxy
 from tests.support.chatters import PATIENCE_S, Guest, all_hear, guest
+from tests.support.held_port import HOST, HeldPort
 from tests.support.rabbit import Rabbit
 from tests.support.served import served
 from tests.support.tcp_proxy import TcpProxy
@@ -114,14 +115,16 @@ async def test_too_much_in_passing(rabbit_url: str, monkeypatch: pytest.MonkeyPa
 async def test_an_outage_is_two_lines(rabbit: Rabbit, rabbit_url: str, caplog: pytest.LogCaptureFixture) -> None:
     """Of an outage an application's log has that it began and that it ended, and nothing of the attempts in between; only of ours."""
     with TcpProxy(rabbit.port) as proxy:
+        nobodys = HeldPort()
         async with one_and_another(proxy.before(rabbit_url), rabbit_url):
             caplog.clear()
             proxy.refuse()
             await wait_until(lambda: "RabbitMQ is away" in caplog.text, PATIENCE_S, "that it is away")
             with pytest.raises(ConnectionError):
-                await aiormq.connect(proxy.before(rabbit_url))
+                await aiormq.connect(f"amqp://{HOST}:{nobodys}")
             proxy.accept()
             await wait_until(lambda: "RabbitMQ is back" in caplog.text, PATIENCE_S, "that it is back")
+    nobodys.release()
     told = [record.name for record in caplog.records if record.levelno >= logging.WARNING]
     assert [name for name in told if name != "asyncio"] == [
         "tidegate.manager",

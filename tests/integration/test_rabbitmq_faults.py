@@ -17,6 +17,7 @@ from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.rabbitmq]
 REFUSED_WITHIN_S = 3.0
+BLOCKED_WITHIN_S = 10.0  # from the alarm to the first append that is refused: a broker tells its connections in its own time
 NOTICED_WITHIN_S = 3.0
 BACK_WITHIN_S = 1.0
 CLOSED_WITHIN_S = 5.0
@@ -179,26 +180,32 @@ async def test_more_than_the_buffer_takes_is_refused_at_once(own_rabbit: Rabbit,
 
 # It takes nothing
 
-ALARMS = {
-    "memory": ("vm_memory_monitor:set_vm_memory_high_watermark(0.0001)", "vm_memory_monitor:set_vm_memory_high_watermark(0.4)"),
-    "disk": ("rabbit_disk_monitor:set_disk_free_limit(1 bsl 60)", "rabbit_disk_monitor:set_disk_free_limit(50000000)"),
-}
+# set as the broker's monitors set them: what those can see of the machine's memory and disks differs from one to the next
+ALARM = "{{resource_limit, %s, node()}, []}"
 
 
-@pytest.mark.parametrize(("begin", "end"), ALARMS.values(), ids=ALARMS.keys())
-async def test_a_broker_short_of_room_refuses_until_it_is_not(own_rabbit: Rabbit, url: str, begin: str, end: str) -> None:
+@pytest.mark.parametrize("short_of", ["memory", "disk"])
+async def test_a_broker_short_of_room_refuses_until_it_is_not(own_rabbit: Rabbit, url: str, short_of: str) -> None:
     """An alarm blocks whoever publishes: appends are refused in time, the log is down, and comes back by itself when the alarm ends."""
     async with open_rabbitmq([url], partitions=1, name="here") as broker, reading(broker.log) as notes:
         await broker.log.append(0, b"before")
-        own_rabbit.erlang(begin)
-        try:
+
+        async def refused() -> bool:
             began = time.monotonic()
-            with pytest.raises(LogUnavailable):
+            try:
                 await broker.log.append(0, b"refused")
-            assert time.monotonic() - began < REFUSED_WITHIN_S
+            except LogUnavailable:
+                return True
+            finally:
+                assert time.monotonic() - began < REFUSED_WITHIN_S
+            return False
+
+        own_rabbit.erlang(f"rabbit_alarm:set_alarm({ALARM % short_of})")
+        try:
+            await wait_until(refused, BLOCKED_WITHIN_S, "an append is refused")
             assert not broker.log.up
         finally:
-            own_rabbit.erlang(end)
+            own_rabbit.erlang(f"rabbit_alarm:clear_alarm(element(1, {ALARM % short_of}))")
         await wait_until(lambda: broker.log.up, BACK_WITHIN_S + BUSY_S, "the log is back")
         await broker.log.append(0, b"after")
         await notes.got("before", "after")

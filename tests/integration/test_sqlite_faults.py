@@ -151,7 +151,7 @@ async def test_more_than_the_buffer_takes_is_refused_at_once(path: Path) -> None
     ):
         waiting = [asyncio.ensure_future(broker.log.append(0, b"x")) for _ in range(MOST_WAITING + BATCH + 100)]
         done, _ = await asyncio.wait(waiting, timeout=REFUSED_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
-        assert "too many" in str(done.pop().exception())
+        assert any("too many" in str(each.exception()) for each in done)  # on a slow machine others are late by then, too
         began = time.monotonic()
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         assert time.monotonic() - began < REFUSED_WITHIN_S + 1

@@ -126,7 +126,8 @@ test("what wants a look is told with its reason, the gravest first; calm is noth
       {
         a: node({ loop_lag_seconds: 0.4, slow_sockets: 1, outbox_bytes: 2_097_152 }),
         b: node({ ...away, version: "0.2.0", unrecorded: 1_000 }),
-        c: node({ ready: false, not_ready: { draining: "this node is being stopped" }, lag_lately_seconds: 3 }),
+        c: node({ ready: false, not_ready: { draining: "this node is being stopped" }, lag_seconds: 3 }),
+        d: node({ lag_seconds: 1.1 }),
       },
       { forecast: ahead({ "1s": { 20: 101 } }) },
     ),
@@ -137,7 +138,7 @@ test("what wants a look is told with its reason, the gravest first; calm is noth
       "wait: a has 1 slow socket, 2 MiB unsent.",
       "wait: b has 1,000 events of sessions that wait for the log.",
       "wait: c is not ready: draining (this node is being stopped).",
-      "wait: c reads the log 3.0 s late.",
+      "wait: d is 1.1 s behind the log.",
       "wait: The nodes run different versions: 0.1.0, 0.2.0.",
     ],
   );

@@ -94,6 +94,11 @@ class Talk:
         """How long it took from when a message was said to its ack, all refusals and repetitions between them, at most."""
         return max(line["after_ms"] for user in self.users for line in self.js.of(user, "acked"))
 
+    def per_second(self, since_ms: int, until_ms: int) -> float:
+        """How many messages a second were acked between two moments, of everybody together."""
+        acked = sum(since_ms <= line["at"] < until_ms for user in self.users for line in self.js.of(user, "acked"))
+        return acked / (until_ms - since_ms) * 1000
+
     def check(self, *, in_time: bool = True) -> None:
         """Nothing lost, nothing twice, nothing out of order, in every room; everybody was acked; refusals of one kind, and `in_time`."""
         for verdict, room in zip(self.verdicts(), self.rooms, strict=True):

@@ -17,6 +17,7 @@ from node.core.errors import Code
 from node.core.limits import Limits
 from node.edge.admin import ADMIN_NAMES
 from node.edge.commands import REFRESH
+from node.watch import LINES
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL, OPERATIONS = ROOT / "docs" / "protocol.md", ROOT / "docs" / "operations.md"
@@ -85,6 +86,8 @@ def values_of(key: str, folder: str) -> set[str]:
 
 #: The functions through which every event goes out, and which argument is its name.
 SENDERS = {"send": 0, "encode_event": 1, "deliver": 1, "tell_users": 1, "sequence": 3}
+#: What writes a line of the journal.
+LOGGED = ("debug", "info", "warning", "error", "say")
 
 
 def events() -> set[str]:
@@ -188,6 +191,14 @@ def test_reasons() -> None:
     """Every reason for which a node is not ready, and no other."""
     stored = (node for node in nodes("node/status.py") if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store))
     assert named(OPERATIONS, "reason") == texts(node.slice for node in stored)
+
+
+def test_lines() -> None:
+    """Every line that a node logs, and no other."""
+    parts = [f"node/{part}" for part in ("app.py", "auth", "cli/node.py", "edge", "flow", "opening.py", "tracing.py")]
+    said = [call for part in parts for name, call in calls(part) if name in LOGGED and call.args]
+    lines = texts(call.args[0] for call in said) | {line for pair in LINES.values() for line in pair}
+    assert named(OPERATIONS, "line") == lines
 
 
 def test_the_proxy() -> None:

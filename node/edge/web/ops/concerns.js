@@ -5,7 +5,7 @@ import { bytes, delay, lasting, rate, sessionsDo } from "./words.js";
 import { plural } from "../words.js";
 
 const LOOP_LATE_S = 0.25; // at worst, in some seconds; from 0.1 on the node lets fewer in
-const LOG_LATE_S = 1; // a message should be there in a tenth of that
+const LOG_LATE_S = 1; // a message should be there in a tenth of that; a node that is not ready has its reason
 const REFUSED_PER_S = 1; // a clock or a key is off, or someone tries tokens
 const SHED_PER_S = 0.2;
 const UNRECORDED = 100; // ends and beginnings of sessions that wait for the log
@@ -40,7 +40,7 @@ function ofNode({ name, state, here, heard }, now) {
   }));
   const wait = (key, text) => found.push({ tone: "wait", key: `${name} ${key}`, text });
   if (state.loop_lag_seconds > LOOP_LATE_S) wait("loop", `${name} has too much to do: its event loop is ${delay(state.loop_lag_seconds)} late.`);
-  if (state.lag_lately_seconds > LOG_LATE_S) wait("lag", `${name} reads the log ${delay(state.lag_lately_seconds)} late.`);
+  if (state.ready && state.lag_seconds > LOG_LATE_S) wait("lag", `${name} is ${delay(state.lag_seconds)} behind the log.`);
   if (state.slow_sockets > 0) wait("slow", `${name} has ${plural(state.slow_sockets, "slow socket")}, ${bytes(state.outbox_bytes)} unsent.`);
   if (state.unrecorded > UNRECORDED) wait("unrecorded", `${name} has ${plural(state.unrecorded, "event")} of sessions that wait for the log.`);
   return found;

@@ -65,8 +65,8 @@ function Facts({ state, watch }) {
   `;
 }
 
-/** Whether the log can be reached, how late it was read lately, and the canary's way through the broker, where there is one. */
-function logWords({ log_up: up, lag_lately_seconds: lag = 0, canary_seconds: canary, unrecorded = 0 }) {
+/** Whether the log can be reached, how far behind it the node is, and the canary's way through the broker, where there is one. */
+function logWords({ log_up: up, lag_seconds: lag = 0, canary_seconds: canary, unrecorded = 0 }) {
   const waiting = unrecorded > 0 ? `, ${unrecorded.toLocaleString()} waiting` : "";
   if (up === false) return `away${waiting}`;
   return `up, lag ${delay(lag)}${typeof canary === "number" ? `, canary ${delay(canary)}` : ""}${waiting}`;
