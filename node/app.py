@@ -286,6 +286,8 @@ class Node:
 
     async def _stop(self) -> None:
         await self._stopping.wait()
+        self.gateway.draining = True
+        self.presence.beat()  # a node with few sessions has ended before its next beat
         _log.info("draining", node=self._settings.node_id, sessions=len(self.gateway.sessions))
         async with asyncio.timeout(self._settings.drain_seconds or None) as limit:
             await self.gateway.drain()
@@ -311,6 +313,7 @@ class Node:
 
     def _late(self, lag_s: float) -> None:
         self.metrics.loop_lag.observe(lag_s)
+        self.status.late(lag_s)
         self._door.look(lag_s)
 
     def _traced(self, name: str, traceparent: str | None) -> AbstractContextManager[str]:

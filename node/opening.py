@@ -46,6 +46,7 @@ class _BrokerSeen:
 
     def canary(self, seconds: float) -> None:
         self._metrics.canary_seconds.observe(seconds)
+        self._metrics.last_canary_s = round(seconds, 4)
 
 
 @asynccontextmanager

@@ -251,6 +251,8 @@ def _welcome(settings: Settings, plans: list[Plan], proxy: Plan | None, screen: 
     lines = ["", f"Tidegate is up. Open the page {where}:" if page else "Tidegate is up, without its page:", ""]
     width = max(len(plan.id) for plan in (*plans, proxy) if plan)
     lines += [f"    {plan.id:<{width}}  {plan.url}/" for plan in (proxy, *plans) if plan]
+    if page:
+        lines += ["", f"Its nodes, sessions and what lies ahead of them: {(proxy or plans[0]).url}/ops"]
     if not page:
         lines += ["", "The page needs Node.js (18 or later) with npm: install it, say `make page`, and reload."]
     if settings.host not in ("127.0.0.1", "localhost", "::1") and plans[0].environment.get("TIDEGATE_DEV_ISSUER") == "1":
