@@ -12,7 +12,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from monitoring.grafana.__main__ import FOLDER, written
+from monitoring.grafana.files import FOLDER, written
 from monitoring.grafana.panels import COLUMNS
 from monitoring.grafana.runbook import UID as RUNBOOK
 from monitoring.known import labels
@@ -106,14 +106,16 @@ def _not_templated(target: Target) -> Iterator[str]:
     for selector in _selectors(target.expr):
         for label, variable in (("job", "$job"), ("instance", "$node")):
             if label in labels().get(selector.metric, frozenset()) and ("=~", variable) not in selector.by(label):
-                fits = selector.metric == "ALERTS" or _compares_nodes(selector, target)
-                if label == "job" or not fits:
-                    yield f"{selector.metric} is not of the chosen {label}"
+                if selector.by("alertname") or (label == "instance" and _of_the_job(selector, target)):
+                    continue
+                yield f"{selector.metric} is not of the chosen {label}"
 
 
-def _compares_nodes(selector: Selector, target: Target) -> bool:
-    """Whether a node is compared with the others: those are all of the job's."""
-    return any(other.metric == selector.metric and other.by("instance") for other in _selectors(target.expr))
+def _of_the_job(selector: Selector, target: Target) -> bool:
+    """Whether it is asked for all nodes with good reason: alerts that are a whole job's, or a node that is compared with the others."""
+    return selector.metric == "ALERTS" or any(
+        other.metric == selector.metric and other.by("instance") for other in _selectors(target.expr)
+    )
 
 
 def _selectors(expression: str) -> list[Selector]:

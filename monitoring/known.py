@@ -45,7 +45,9 @@ def labels() -> Mapping[str, frozenset[str]]:
 
 
 def values(metric: str, label: str) -> frozenset[str] | None:
-    """What a label of a node's metric may be; None where that is not known."""
+    """What a label may be; None where that is not known, as for all that is not a node's."""
+    if (metric, label) == ("ALERTS", "alertname"):
+        return frozenset(rule["alert"] for rule in alerts())
     described = METRICS.get(metric) or METRICS.get(metric.rpartition("_")[0])
     if described is None or label not in described.label_names or metric == "tidegate_build_info":
         return None

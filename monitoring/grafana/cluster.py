@@ -293,10 +293,11 @@ def _processes() -> Row:
                 runbook="TidegateMemoryHigh",
             ),
             lines(
-                "Pauses of the garbage collector",
-                "The longest in a hundred, by generation; the oldest one walks the whole heap.",
-                "s",
-                Query(quantile(0.99, "tidegate_gc_pause_seconds", by="generation"), "generation {{generation}}"),
+                "Garbage collector",
+                "The share of the time in which nothing else goes on. The oldest generation walks the whole heap.",
+                "percentunit",
+                Query(total(rate("tidegate_gc_pause_seconds_sum"), by="generation"), "generation {{generation}}"),
+                stacked=True,
                 runbook="TidegateLoopLag",
             ),
             lines(

@@ -2,10 +2,11 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from monitoring.grafana.board import JOB, NODE, Mark, Row, board
+from monitoring.grafana.board import NODE, Mark, Row, board
 from monitoring.grafana.panels import Limits, Query, lines, listing, number
 from monitoring.grafana.promql import most, of, rate, total
 
+_ALERTS = ("RabbitmqAlarm", "RabbitmqMemberDown", "TidegateBrokerDown", "TidegateDeaf", "TidegateLogLag", "TidegateAppendSlow")
 _MARKS = (
     Mark("Restarts", "purple", f"resets(rabbitmq_erlang_uptime_seconds{{{NODE}}}[1m]) > 0", "{{instance}} was started again"),
     Mark("Gone", "red", f"up{{{NODE}}} == bool 0 > 0", "{{instance}} does not answer"),
@@ -62,9 +63,9 @@ def _now() -> Row:
                 runbook="TidegateAppendSlow",
             ),
             listing(
-                "Alerts that fire",
-                "Each has its section in the runbook, under its name.",
-                Query(f'ALERTS{{{JOB}, alertstate="firing"}}'),
+                "Alerts about brokers",
+                "What fires, by the brokers and by the nodes. Each has its section in the runbook, under its name.",
+                Query(f'ALERTS{{alertname=~"{"|".join(_ALERTS)}", alertstate="firing"}}'),
                 columns=["alertname", "severity", "instance"],
                 width=12,
             ),
@@ -179,10 +180,11 @@ def _room() -> Row:
                 runbook="TidegateAppendSlow",
             ),
             lines(
-                "Written to disk",
-                "By queues that are no streams: a node's queue for signals is in memory, so there is little.",
-                "Bps",
-                Query(total(rate("rabbitmq_io_write_bytes_total"), by="instance"), "{{instance}}"),
+                "Up for",
+                "Since a broker was started. They are not to be started together.",
+                "s",
+                Query(most(of("rabbitmq_erlang_uptime_seconds"), by="instance"), "{{instance}}"),
+                runbook="RabbitmqMemberDown",
             ),
         ],
     )

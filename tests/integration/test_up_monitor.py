@@ -2,9 +2,7 @@
 
 import shutil
 import signal
-import socket
 import subprocess
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -73,15 +71,3 @@ def test_where_the_rules_are_not_beside_it_one_is_told_what_it_wants(tmp_path: P
         f"there are no rules in {tmp_path / 'site' / 'monitoring' / 'prometheus' / 'rules'}; nothing was started."
         " --monitor wants a clone of the repository, installed from there with pip install --editable\n"
     )
-
-
-def test_a_port_in_use_is_named_and_nothing_is_started(tmp_path: Path) -> None:
-    """One line, exit 1."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
-        port = taken.getsockname()[1]
-        done = tidegate("up", "--port", "0", "--monitor-port", port, "--data", tmp_path / "data", folder=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines() == [
-        f"port {port} on 127.0.0.1 cannot be had for Prometheus (Address already in use); nothing was started."
-        " Another one: --monitor-port N"
-    ]
