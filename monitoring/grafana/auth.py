@@ -93,7 +93,7 @@ def _handshakes() -> Row:
             ),
             lines(
                 "Time of a handshake",
-                "From CONNECT to the last replay: what the slowest in a hundred and the one in the middle wait.",
+                "From CONNECT to the answer: what the slowest in a hundred and the one in the middle wait.",
                 "s",
                 Query(quantile(0.99, "tidegate_handshake_seconds", by="outcome"), "{{outcome}} p99"),
                 Query(quantile(0.5, "tidegate_handshake_seconds", by="outcome"), "{{outcome}} p50"),

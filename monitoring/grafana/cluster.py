@@ -198,7 +198,7 @@ def _log() -> Row:
             ),
             lines(
                 "Lag",
-                "How old the last event was when it was applied, in the partition where it was oldest.",
+                "For how long a node has known of something in the log that it has not applied, in the worst of its partitions.",
                 "s",
                 Query(most(of("tidegate_log_lag_seconds"), by="instance"), "{{instance}}"),
                 limits=Limits(5, 1),

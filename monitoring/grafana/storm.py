@@ -152,7 +152,7 @@ def _cost() -> Row:
             ),
             _small(
                 "Time of a handshake",
-                "From CONNECT to the last replay, the slowest in a hundred.",
+                "From CONNECT to the answer, the slowest in a hundred.",
                 "s",
                 Query(quantile(0.99, "tidegate_handshake_seconds", by="outcome"), "{{outcome}}"),
                 runbook="TidegateShedding",
