@@ -72,7 +72,7 @@ def _judge(settings: Settings, nodes: int, front: int | None, watching: int | No
         problems.append(f"--port: takes a port with {nodes - 1} more behind it up to 65535, got '{settings.port}'")
     if settings.port and front in range(settings.port, settings.port + nodes):
         problems.append(f"--haproxy-port: takes a port that is no node's, got '{front}'")
-    if settings.port and watching in (*range(settings.port, settings.port + nodes), front or None):
+    if settings.port and watching and watching in (front, *range(settings.port, settings.port + nodes)):
         problems.append(f"--monitor-port: takes a port that is no other's, got '{watching}'")
     if problems:
         raise ConfigurationError(problems)

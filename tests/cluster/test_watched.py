@@ -19,7 +19,7 @@ from tests.support.http import bearer
 from tests.support.prometheus import Firing, Series
 from tests.support.tokens import token
 from tests.support.wait import wait_until
-from tests.support.watched import CAPACITY, KEY, LIMIT_S, PACE, Watched, watched
+from tests.support.watched import CAPACITY, KEY, LIMIT_S, OF_THE_MACHINE, PACE, Watched, watched
 
 pytestmark = [pytest.mark.anyio, pytest.mark.prometheus, pytest.mark.rabbitmq]
 
@@ -93,7 +93,7 @@ async def test_a_cliff_is_told_before_it_comes(cluster: Watched) -> None:
             people.create_task(_falls_off(cluster, f"crowd-{number}", cliff))
         await wait_until(lambda: ahead in cluster.firing, LIMIT_S, "the cliff is told")
         assert time.time() < cliff
-        assert {one.alert for one in cluster.watch.seen} - {"TidegateLoopLag"} == {"TidegateCliffAhead"}
+        assert {one.alert for one in cluster.watch.seen} - OF_THE_MACHINE == {"TidegateCliffAhead"}
     await wait_until(lambda: Firing("TidegateStorm", "") in cluster.watch.seen, LIMIT_S, "the storm is told")
     await cluster.calm("after the storm")
     now = time.time()

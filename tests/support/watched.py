@@ -23,8 +23,8 @@ LIMIT_S = 30.0  # until an alert fires or clears, on a machine that is busy with
 CAPACITY = 12.0  # handshakes a second of the cluster, as it is set
 BURST = 100  # of each node
 KEY = KeyPair("a", "ES256")
-#: At this pace three seconds of a busy machine are a minute: what says that the machine is busy may be true.
-OF_THE_MACHINE = {"TidegateLoopLag"}
+#: At this pace three seconds of a busy machine are a minute: what says that something is slow may be true.
+OF_THE_MACHINE = {"TidegateLoopLag", "TidegateAppendSlow"}
 _SETTINGS = {
     "handshake_rate": str(CAPACITY / 3),
     "handshake_burst": str(BURST),
