@@ -13,7 +13,7 @@ ALONE := tests/cluster tests/browser
 CODE := $(wildcard node broker loadtest tests bench deploy monitoring)
 CHECKS := check-format check-lint check-types check-imports check-dependencies check-hosts check-deploy check-monitoring
 
-.PHONY: help up test check $(CHECKS) fmt bench lock clean page dashboards
+.PHONY: help up test check $(CHECKS) fmt bench storm lock clean page dashboards
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ bench: .venv/.test ## the benchmarks, with results in bench/results; ARGS=NAME r
 
 dashboards: .venv/.test ## writes Grafana's dashboards anew
 	@$(BIN)/python -m monitoring.grafana
+
+storm: .venv/.load ## 60 s in which all tokens end at once, on a local cluster of three nodes; ARGS="--users 500" goes to tidegate storm
+	@exec $(BIN)/tidegate storm cliff --local --objectives loadtest/objectives.toml $(ARGS)
 
 lock: .venv/bin/python ## resolves the dependencies anew; UPGRADE=1 takes the newest
 	@scripts/lock
@@ -66,6 +69,11 @@ check-monitoring: ; @scripts/test-needs prometheus >/dev/null && $(BIN)/python -
 	@echo "installing what a node needs"
 	@$(PIP) --require-hashes -r requirements/run.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.load: requirements/load.txt .venv/.run
+	@echo "installing the load test"
+	@$(PIP) --require-hashes -r requirements/load.txt
 	@touch $@
 
 .venv/.test: requirements/test.txt .venv/.run
