@@ -10,10 +10,10 @@ VENDORED := node/edge/web/vendor/socket.io.esm.min.js
 # Processes of tests, each with whole files of them, but for those that want the machine for themselves: clusters, brokers, browsers.
 WORKERS ?= 2
 ALONE := tests/cluster tests/browser
-CODE := $(wildcard node broker loadtest tests bench deploy)
-CHECKS := check-format check-lint check-types check-imports check-dependencies check-hosts check-deploy
+CODE := $(wildcard node broker loadtest tests bench deploy monitoring)
+CHECKS := check-format check-lint check-types check-imports check-dependencies check-hosts check-deploy check-monitoring
 
-.PHONY: help up test check $(CHECKS) fmt bench storm lock clean page
+.PHONY: help up test check $(CHECKS) fmt bench storm lock clean page dashboards
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ test: .venv/.test ## every test; ARGS goes to pytest; ALLOW_MISSING_SERVICES=1 l
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "$$marks" $(patsubst %,--ignore=%,$(ALONE)) && \
 	exec $(BIN)/pytest -m "$$marks" $(ALONE)
 
-check: .venv/.dev ## format, lint, types, import contracts, dependencies, deployment
+check: .venv/.dev ## format, lint, types, import contracts, dependencies, deployment, rules and dashboards
 	@$(MAKE) --keep-going $(CHECKS)
 
 fmt: .venv/.dev ## formats, and repairs what the linter can
@@ -36,6 +36,9 @@ fmt: .venv/.dev ## formats, and repairs what the linter can
 
 bench: .venv/.test ## the benchmarks, with results in bench/results; ARGS=NAME runs one of them
 	@exec $(BIN)/python -m bench $(ARGS)
+
+dashboards: .venv/.test ## writes Grafana's dashboards anew
+	@$(BIN)/python -m monitoring.grafana
 
 storm: .venv/.load ## 60 s in which all tokens end at once, on a local cluster of three nodes; ARGS="--users 500" goes to tidegate storm
 	@exec $(BIN)/tidegate storm cliff --local --objectives loadtest/objectives.toml $(ARGS)
@@ -55,6 +58,7 @@ check-imports: ; @$(BIN)/lint-imports --no-logo
 check-dependencies: ; @$(BIN)/deptry .
 check-hosts: ; @scripts/no-hosts
 check-deploy: ; @PATH="$(BIN):$$PATH" scripts/check-deploy
+check-monitoring: ; @scripts/test-needs prometheus >/dev/null && $(BIN)/python -m monitoring.check
 
 # --- what is set up -----------------------------------------------------------------------------------------------
 

@@ -5,36 +5,30 @@ The order of the exit stack is the lifecycle: what is entered last is left first
 
 import asyncio
 import contextlib
-import fcntl
 import gc
-import os
 import random
 import resource
 import signal
+import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import structlog
 
-from broker.address import AmqpAddress, MemoryAddress, SqliteAddress
-from broker.log import Broker, LogUnavailable
-from broker.memory import open_memory
-from broker.rabbitmq import open_rabbitmq
-from broker.sqlite import open_sqlite
+from broker.log import Broker
 from broker.topology import control_partition
 from node.auth.admission import Admission
-from node.auth.configured import key_problems, key_source, policy_of, token_life
+from node.auth.configured import check_supported, key_source, policy_of, token_life
 from node.auth.deadlines import Schedule
 from node.auth.jwks import IssuerKeys
 from node.auth.levelling import Levels
 from node.auth.tickets import Tickets, ticket_keys
 from node.auth.tokens import sign
 from node.auth.verifier import Verifier
-from node.config import ConfigurationError, Settings
+from node.config import Settings
 from node.core.effects import Applied, Effect, Lost
 from node.core.errors import Refused
 from node.core.events import ControlEvent, Event, NodeStarted, TokensRevoked, UserSuspended
@@ -45,23 +39,30 @@ from node.edge.entry import Entry
 from node.edge.fanout import Fanout
 from node.edge.gateway import Gateway
 from node.edge.handshake import Judge
-from node.edge.http import HttpFace, http_app
+from node.edge.http import HttpFace, http_app, metrics_app
+from node.edge.listener import bind
 from node.edge.origins import Origins
 from node.edge.quota import Quota
-from node.edge.server import Server, bind, make_server
+from node.edge.server import Server, make_server
+from node.edge.witness import Witness
 from node.flow.chat import ChatFlow
 from node.flow.committer import Committer
 from node.flow.ids import id_maker
+from node.flow.lag import positions_of
 from node.flow.presence import Presence
 from node.flow.projector import Projector
 from node.flow.queries import Queries
 from node.flow.store import Store, open_store
+from node.gc_pauses import watched
 from node.loop_lag import measure_loop_lag
 from node.metrics import Metrics
+from node.opening import held, open_broker, tracing
+from node.spans import Spans
 from node.status import Status
 
 VERSION = version("tidegate")
 OTHER_CONNECTIONS = 2_048  # TCP connections beside the sessions: handshakes, the API, scrapers
+SCRAPERS, SCRAPE_S = 64, 10.0  # TCP connections to a port of metrics, and what a request there may take
 RESUMABLE_MS = 600_000  # how long after its end a session still counts as one that is coming back
 SWEEP_S = 3_600.0
 RECORD_S = 2.0  # what the last closes of sessions may take to reach the log at the end
@@ -78,6 +79,10 @@ def clock() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _url(host: str, listener: socket.socket) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+
+
 async def serve(settings: Settings, *, announce: Callable[[str], None] = print) -> None:
     """Run one node until SIGTERM or SIGINT has drained it.
 
@@ -89,18 +94,22 @@ async def serve(settings: Settings, *, announce: Callable[[str], None] = print) 
         resource.RLIMIT_NOFILE, (most_files, most_files)
     )  # each socket is one; the usual 1,024 are for old programs
     gc.set_threshold(*GC_THRESHOLD)
-    with contextlib.closing(bind(settings.host, settings.port)) as listener:
-        async with AsyncExitStack() as stack:
-            stack.enter_context(_held(settings.data / f"{settings.node_id}.db.lock"))
-            metrics = Metrics(node=settings.node_id, version=VERSION)
-            broker = await stack.enter_async_context(_open_broker(settings, metrics))
-            model = settings.data / f"{settings.node_id}.db"
-            store = await stack.enter_async_context(open_store(model, epoch=broker.log.epoch))
-            node = Node(settings, broker, store, metrics=metrics)
-            stack.push_async_callback(node.aclose)
-            host = f"[{settings.host}]" if ":" in settings.host else settings.host
-            announce(f"tidegate node {settings.node_id} listening on http://{host}:{listener.getsockname()[1]}")
-            await node.run(listener)
+    async with AsyncExitStack() as stack:
+        ports = [settings.port] if settings.metrics_port is None else [settings.port, settings.metrics_port]
+        listener, *metrics_listener = [stack.enter_context(contextlib.closing(bind(settings.host, port))) for port in ports]
+        stack.enter_context(held(settings.data / f"{settings.node_id}.db.lock"))
+        metrics = Metrics(node=settings.node_id, version=VERSION)
+        stack.enter_context(watched(lambda generation, seconds: metrics.gc_pauses.labels(generation).observe(seconds)))
+        broker = await stack.enter_async_context(open_broker(settings, metrics))
+        model = settings.data / f"{settings.node_id}.db"
+        spans = stack.enter_context(tracing(settings, VERSION))
+        store = await stack.enter_async_context(open_store(model, epoch=broker.log.epoch))
+        node = Node(settings, broker, store, metrics=metrics, spans=spans)
+        stack.push_async_callback(node.aclose)
+        announce(f"tidegate node {settings.node_id} listening on {_url(settings.host, listener)}")
+        for one in metrics_listener:
+            announce(f"tidegate node {settings.node_id} has its metrics on {_url(settings.host, one)}/metrics")
+        await node.run(listener, *metrics_listener)
 
 
 class Node:
@@ -113,15 +122,22 @@ class Node:
         store: Store,
         *,
         metrics: Metrics | None = None,
+        spans: Spans | None = None,
         clock: Callable[[], int] = clock,
     ) -> None:
-        self._settings, self._store, self._clock = settings, store, clock
+        self._settings, self._store, self._spans, self._clock = settings, store, spans, clock
         self._stopping = asyncio.Event()
         self._new_id = id_maker(clock)
         self.metrics = metrics or Metrics(node=settings.node_id, version=VERSION)
         self.projector = Projector(broker.log, store, self, clock=clock)
         self.status = Status(
-            version=VERSION, broker=broker, store=store, projector=self.projector, metrics=self.metrics, clock=clock
+            version=VERSION,
+            broker=broker,
+            store=store,
+            projector=self.projector,
+            metrics=self.metrics,
+            most_sessions=settings.max_sessions,
+            clock=clock,
         )
         self.committer = Committer(
             log=broker.log,
@@ -131,7 +147,9 @@ class Node:
             limits=settings.limits,
             clock=clock,
             new_id=self._new_id,
+            lag=self.projector.lag,
             observe_append=self.metrics.append_seconds.observe,
+            spans=spans,
         )
         self.presence = Presence(
             node=settings.node_id,
@@ -143,6 +161,7 @@ class Node:
             tell_users=self._tell_users,
             deliver=self._deliver,
             drain=self._stopping.set,
+            heard=lambda state: self.projector.claimed(positions_of(state)),
         )
         queries = Queries(store, limits=settings.limits, online=self.presence.online)
         self.chat = ChatFlow(
@@ -159,6 +178,7 @@ class Node:
         self._origins = Origins(settings.origins, settings.peers)
         self._keys = key_source(settings, lambda outcome: self.metrics.jwks_fetches.labels(outcome).inc())
         self._judge = self._make_judge()
+        self._witness = Witness(self.metrics, clock, spans.current if spans is not None else str)
         self._admin = Admin(
             AdminFace(
                 clock=clock,
@@ -184,7 +204,7 @@ class Node:
             request_s=4 * settings.connect_timeout_seconds,
         )
 
-    async def run(self, listener: Any) -> None:
+    async def run(self, listener: socket.socket, metrics_listener: socket.socket | None = None) -> None:
         """Serve until a signal has drained it; a part that fails ends it with its error."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -197,6 +217,7 @@ class Node:
                 tasks.create_task(self.presence.run(), name="presence"),
                 tasks.create_task(self.gateway.run(), name="stats"),
                 tasks.create_task(measure_loop_lag(self._late), name="loop-lag"),
+                tasks.create_task(self.status.watch.run(), name="watch"),
                 tasks.create_task(self._begin(), name="begin"),
                 tasks.create_task(self._leave_when_diverged(), name="diverged"),
             ]
@@ -204,10 +225,19 @@ class Node:
                 background.append(tasks.create_task(self._keys.run(), name="keys"))
             recording = tasks.create_task(self.committer.run(), name="committer")
             stopping = tasks.create_task(self._stop(), name="stop")
+            if metrics_listener is not None:
+                background.append(tasks.create_task(self._serve_metrics(metrics_listener), name="metrics"))
             await self._server.serve(sockets=[listener])
             await self.committer.recorded(limit_s=RECORD_S)
             for task in (*background, recording, stopping):
                 task.cancel()
+
+    async def _serve_metrics(self, listener: socket.socket) -> None:
+        """The port that has the metrics alone, until cancelled: a drain is seen there to its end."""
+        server = make_server(
+            metrics_app(self.metrics.expose), lambda _: False, payload_bytes=1, most_connections=SCRAPERS, request_s=SCRAPE_S
+        )
+        await server.serve(sockets=[listener])
 
     async def aclose(self) -> None:
         """Stop what `run` left behind; idempotent."""
@@ -220,15 +250,16 @@ class Node:
         """Answer whoever waits here."""
         self.committer.settle(outcome)
 
-    def perform(self, effects: Sequence[Effect]) -> None:
-        """Carry effects out."""
-        self.gateway.fanout.perform(effects)
+    def perform(self, event: Event, effects: Sequence[Effect]) -> None:
+        """Carry out the effects of an event."""
+        self.gateway.fanout.perform(event, effects)
 
     def count(self, event: Event) -> None:
         """Count an applied event."""
+        self.metrics.events.labels(event.__struct_config__.tag).inc()  # type: ignore[arg-type]  # our tags are words
         if isinstance(event, TokensRevoked | UserSuspended):
             self.metrics.revocations.inc()
-        self.metrics.count_event(event.__struct_config__.tag, self._clock() - event.at)
+            _log.info("withdrawn", kind=event.__struct_config__.tag, id=event.id, by=event.by)
 
     # Lifecycle
 
@@ -237,7 +268,8 @@ class Node:
         await self.projector.ready.wait()
         self.presence.begin()
         self.chat.record(NodeStarted(id=self._new_id(), at=self._clock(), by=self._settings.node_id))
-        _log.info("ready", node=self._settings.node_id, events=self.projector.applied)
+        unit, position = self.status.stands()
+        _log.info("ready", node=self._settings.node_id, applied=self.projector.applied, position=position, unit=unit)
 
     async def _sweep(self) -> None:
         """Forget the withdrawals that are over, once level with the log and from time to time, for ever."""
@@ -254,6 +286,8 @@ class Node:
 
     async def _stop(self) -> None:
         await self._stopping.wait()
+        self.gateway.draining = True
+        self.presence.beat()  # a node with few sessions has ended before its next beat
         _log.info("draining", node=self._settings.node_id, sessions=len(self.gateway.sessions))
         async with asyncio.timeout(self._settings.drain_seconds or None) as limit:
             await self.gateway.drain()
@@ -279,7 +313,11 @@ class Node:
 
     def _late(self, lag_s: float) -> None:
         self.metrics.loop_lag.observe(lag_s)
+        self.status.late(lag_s)
         self._door.look(lag_s)
+
+    def _traced(self, name: str, traceparent: str | None) -> AbstractContextManager[str]:
+        return contextlib.nullcontext("") if self._spans is None else self._spans.command(name, "", traceparent)
 
     def _tell_users(self, users: Iterable[str], name: str, payload: dict[str, Any]) -> None:
         self.gateway.fanout.tell_users(users, name, payload)
@@ -307,7 +345,11 @@ class Node:
 
         def fanout_of(gateway: Gateway) -> Fanout:
             return Fanout(
-                clock=self._clock, metrics=self.metrics, end=gateway.end, sessions_changed=self.presence.sessions_changed
+                clock=self._clock,
+                metrics=self.metrics,
+                end=gateway.end,
+                sessions_changed=self.presence.sessions_changed,
+                spans=self._spans,
             )
 
         return Gateway(
@@ -317,7 +359,7 @@ class Node:
             admin=self._admin,
             quota=self._quota,
             fanout_of=fanout_of,
-            metrics=self.metrics,
+            witness=self._witness,
             clock=self._clock,
             entry=Entry(
                 judge=self._judge,
@@ -325,7 +367,7 @@ class Node:
                 handshake=settings.handshake,
                 max_connections=settings.max_sessions,
                 ready=self.status.refusing,
-                metrics=self.metrics,
+                witness=self._witness,
                 clock=self._clock,
                 draw=random.random,
             ),
@@ -340,6 +382,7 @@ class Node:
             ping_timeout_s=settings.ping_timeout_seconds,
             transports=settings.transports,
             draw=random.random,
+            spans=self._spans,
         )
 
     def _asgi(self) -> Any:
@@ -359,24 +402,11 @@ class Node:
             answer=self.chat.answer,
             revoke=lambda body, principal: self._admin.carry_out("revoke", [body], principal),
             cluster=self.status.cluster,
-            expose=self.metrics.expose,
+            expose=self.metrics.expose if settings.metrics_port is None else None,
+            traced=self._traced,
             dev_issuer=self._issue if settings.dev_issuer else None,
         )
         return self.gateway.asgi(http_app(face))
-
-
-class _BrokerSeen:
-    """Counts and logs what becomes of the connections to the broker."""
-
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-
-    def lost(self, why: str) -> None:
-        self._metrics.broker_reconnects.inc()
-        _log.warning("a connection to the broker was lost", why=why)
-
-    def canary(self, seconds: float) -> None:
-        self._metrics.canary_seconds.observe(seconds)
 
 
 def _door(settings: Settings, store: Store, epoch: str) -> Door:
@@ -388,47 +418,3 @@ def _door(settings: Settings, store: Store, epoch: str) -> Door:
 
     admission = Admission(rate=settings.handshake_rate, burst=settings.handshake_burst, draw=random.random)
     return Door(admission, Tickets(ticket_keys(settings.jwt_secret.values(), epoch), resumable))
-
-
-@asynccontextmanager
-async def _open_broker(settings: Settings, metrics: Metrics) -> AsyncIterator[Broker]:
-    partitions, name = settings.partitions + 1, settings.node_id  # and the control partition
-    async with AsyncExitStack() as stack:
-        broker: Broker
-        try:
-            match settings.log:
-                case SqliteAddress(path):
-                    broker = await stack.enter_async_context(open_sqlite(path, partitions=partitions, name=name))
-                case MemoryAddress():
-                    broker = await stack.enter_async_context(open_memory(partitions=partitions))
-                case AmqpAddress(urls):
-                    opening = open_rabbitmq(urls, partitions=partitions, name=name, observe=_BrokerSeen(metrics))
-                    broker = await stack.enter_async_context(opening)
-        except ValueError as error:
-            raise ConfigurationError([f"TIDEGATE_PARTITIONS: {error}"]) from None
-        yield broker
-
-
-@contextlib.contextmanager
-def _held(path: Path) -> Any:
-    """The lock that says: a node uses the read model beside this file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise LogUnavailable(f"another process uses the read model {path.name.removesuffix('.lock')}") from None
-    finally:
-        os.close(lock)
-
-
-def check_supported(settings: Settings) -> None:
-    """What the contract has and this version does not: said at the start rather than ignored."""
-    problems = key_problems(settings)
-    if settings.handshake != "namespace" and set(settings.token_sources) == {"auth"}:
-        problems.append(
-            "TIDEGATE_TOKEN_SOURCES: takes header, query or a cookie where the HTTP request is judged, got auth alone"
-        )
-    if problems:
-        raise ConfigurationError(problems)

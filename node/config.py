@@ -43,6 +43,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node_id: Annotated[str, Kind(take.node_id, "short name of this node, unique in the cluster")] = "n1"
     host: Annotated[str, Kind(take.host, "where it listens")] = "127.0.0.1"
     port: Annotated[int, Kind(take.port, "where it listens; 0 picks a free port and prints it")] = 8001
+    metrics_port: Annotated[
+        int | None, Kind(take.port, "where /metrics is, on the same host and apart from all else (default: on the port)")
+    ] = None
     log: Annotated[Address, Kind(take.log, "the event log of the cluster", secret=True)] = SqliteAddress(
         Path("tidegate-data/log.db")
     )
@@ -116,6 +119,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["debug", "info", "warning", "error"],
         Kind(take.one_of("debug", "info", "warning", "error"), "what it logs"),
     ] = "info"
+    trace_url: Annotated[
+        str | None, Kind(take.url, "OTLP/HTTP collector of OpenTelemetry to send traces to (default: none are made)", secret=True)
+    ] = None
+    trace_share: Annotated[float, Kind(take.number(0, 1), "of the commands, which are traced where there is a collector")] = 1.0
     limits: Limits = Limits()
 
     @property
@@ -137,7 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Every setting by its name, as it may be printed: no secret and no part of one."""
         flat = {name: getattr(self, name) for name in self.__struct_fields__ if name != "limits"}
         flat |= {"log": str(self.log), **msgspec.structs.asdict(self.limits)}
-        flat |= {name: "(set)" for name in ("jwt_secret", "jwks_url", "oidc_issuer") if flat[name]}
+        flat |= {name: "(set)" for name in ("jwt_secret", "jwks_url", "oidc_issuer", "trace_url") if flat[name]}
         return {name: str(value) for name, value in flat.items()}
 
 

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from node.auth.denied import Denied
-from node.auth.key_fetch import FetchFailed, KeySet, Outcome
+from node.auth.key_set import FetchFailed, KeySet, Outcome
 from node.auth.keys import Key, KeyRing
 
 _log = structlog.get_logger()
@@ -97,9 +97,10 @@ class IssuerKeys:
             except TimeoutError:
                 continue
 
-    def gauges(self) -> Iterable[tuple[str, str, dict[str, str], float]]:
+    def gauges(self) -> Iterable[tuple[str, tuple[str, ...], float]]:
         """For `Metrics.watch`."""
-        yield "tidegate_jwks_age_seconds", "Time since the key set was last fetched", {}, self.age_s
+        yield "tidegate_jwks_age_seconds", (), self.age_s
+        yield "tidegate_jwks_stale_after_seconds", (), self._pace.stale_s
 
     async def _fetch_once(self) -> float:
         """Fetch and take what came; returns the seconds to wait until the next time."""

@@ -4,12 +4,14 @@ import contextlib
 import logging
 import re
 import sys
+import time
 from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
 
 from node.config import Settings
+from node.line_rate import LineRate
 
 _SECRET_NAMES = re.compile(r"token|secret|password|authorization|cookie|ticket|credential|api_?key", re.IGNORECASE)
 _HARMLESS_NAMES = frozenset({"token_source", "token_bytes"})
@@ -20,6 +22,7 @@ _SECRET_PARTS = (
     (re.compile(r"(?<=://)[^/@\s]*@"), ""),
 )
 _REDACTED = "[redacted]"
+LINES_PER_S, LINES_BURST = 20.0, 200  # of one kind: those of sessions, which a storm makes, have an allowance of their own
 
 
 def open_journal(settings: Settings, stream: TextIO | None = None) -> None:
@@ -27,7 +30,6 @@ def open_journal(settings: Settings, stream: TextIO | None = None) -> None:
     stream = stream or sys.stderr
     text = settings.log_format == "text" or (settings.log_format is None and stream.isatty())
     first: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if text else "iso", utc=not text),
         structlog.processors.format_exc_info,
@@ -43,7 +45,7 @@ def open_journal(settings: Settings, stream: TextIO | None = None) -> None:
         last = structlog.processors.JSONRenderer()
     level = logging.getLevelName(settings.log_level.upper())
     structlog.configure(
-        processors=[*first, last],
+        processors=[_Rated(), *first, last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: _Lasting(stream),
         cache_logger_on_first_use=False,
@@ -77,6 +79,21 @@ def without_secrets(text: str) -> str:
     for pattern, instead in _SECRET_PARTS:
         text = pattern.sub(instead, text)
     return text
+
+
+class _Rated:
+    """Leaves out what comes too often, and says so on the next line of its kind."""
+
+    def __init__(self) -> None:
+        self._rate = LineRate(per_s=LINES_PER_S, burst=LINES_BURST)
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        kind = str(event["event"])
+        if not self._rate.take(kind, time.monotonic()):
+            raise structlog.DropEvent
+        if dropped := self._rate.dropped_of(kind):
+            event["left_out"] = dropped
+        return event
 
 
 class _Named:

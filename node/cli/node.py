@@ -1,7 +1,6 @@
 """`tidegate node`: one node, configured by flags or variables."""
 
 import asyncio
-import errno
 import sys
 from collections.abc import Iterator
 
@@ -12,10 +11,9 @@ from node.cli.flags import Command
 from node.cli.journal import open_journal, without_secrets
 from node.cli.screen import complain, say
 from node.config import SETTINGS, Settings
+from node.edge.listener import PortUnavailable
 
 _TOLD = (LogUnavailable, LogDiverged, OSError)  # faults of what is around the node, not of the node
-
-_OF_A_PORT = (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES)
 
 
 def node(settings: Settings) -> int:
@@ -50,13 +48,13 @@ def _refuse(settings: Settings, faults: list[BaseException]) -> int:
     sys.stdout.flush()
     for fault in faults:
         structlog.get_logger().debug("ended by a fault", exc_info=fault)
-        complain(f"node {settings.node_id} cannot run: {_reason(settings, fault)}")
+        complain(f"node {settings.node_id} cannot run: {_reason(fault)}")
     return 1
 
 
-def _reason(settings: Settings, fault: BaseException) -> str:
-    if isinstance(fault, OSError) and fault.errno in _OF_A_PORT and fault.filename is None:
-        return f"port {settings.port} on {settings.host} cannot be had: {fault.strerror}"
+def _reason(fault: BaseException) -> str:
+    if isinstance(fault, PortUnavailable):
+        return f"port {fault.port} on {fault.host} cannot be had: {fault.strerror}"
     advice = "; rebuild or restore the read model (`tidegate restore`)" if isinstance(fault, LogDiverged) else ""
     return without_secrets(" ".join(str(fault).split()) or type(fault).__name__) + advice
 

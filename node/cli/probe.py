@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import re
 import socket
 
 import msgspec
@@ -74,6 +73,11 @@ async def _get(host: str, port: int, path: str) -> Answer:
 
 
 def node_of(answer: Answer) -> str | None:
-    """The id of the node whose `/metrics` this is; None for what is no node's."""
-    found = re.search(rb'^tidegate_build_info\{[^}]*node="([^"]*)"', answer.body, re.MULTILINE)
-    return found[1].decode(errors="replace") if found is not None else None
+    """The id of the node whose `/config.json` this is; None for what is no node's."""
+    with contextlib.suppress(msgspec.DecodeError):
+        return msgspec.json.decode(answer.body, type=_Node).node
+    return None
+
+
+class _Node(msgspec.Struct):
+    node: str

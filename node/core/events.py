@@ -19,6 +19,7 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", omit_d
     id: str  # unique for this event: a retry after a lost confirm appends the same id again, and the second is dropped
     at: Int  # when the command was accepted, by the clock of the node that accepted it
     by: str  # the acting user; for the life of sessions the user whose session it is; for a node, its id
+    trace: str | None = None  # the W3C's `traceparent`, where the command was traced; it says nothing of what happened
 
 
 class _RoomEvent(_Event, frozen=True, kw_only=True):

@@ -1,7 +1,9 @@
 """The commands of a session, carried out one after the other in the order in which they came, each answered once."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import structlog
@@ -16,13 +18,15 @@ from node.edge import wire
 from node.edge.admin import ADMIN_NAMES, Admin
 from node.edge.quota import Quota
 from node.edge.session import ADMIN, Session
-from node.metrics import Metrics
+from node.edge.witness import Witness
+from node.spans import Spans
 
 REFRESH = "auth:refresh"
 RENEWALS_PER_S, RENEWALS_BURST = 1.0, 10  # of one session: each is an event in the log, and a token has one renewal in its life
 MOST_QUEUED = 64  # commands of one session that wait: a burst and half of one more; then its socket is not read
 OVER_QUOTA_S = 0.02  # after each refusal for the quota: a flood gets fifty a second, and waits in its own buffers
 _KNOWN = {*NAMES, *ADMIN_NAMES, REFRESH}
+_UNTRACED = contextlib.nullcontext("")
 _log = structlog.get_logger()
 
 
@@ -80,11 +84,12 @@ class CommandQueues:
         admin: Admin,
         quota: Quota,
         refresh: Callable[[Session, list[Any]], Awaitable[dict[str, Any]]],
-        metrics: Metrics,
+        witness: Witness,
         clock: Callable[[], int],
+        spans: Spans | None = None,
     ) -> None:
         self._chat, self._admin, self._quota, self._refresh = chat, admin, quota, refresh
-        self._metrics, self._clock = metrics, clock
+        self._witness, self._clock, self._spans = witness, clock, spans
         self._renewals = Quota(rate=RENEWALS_PER_S, burst=RENEWALS_BURST)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -95,7 +100,8 @@ class CommandQueues:
         """
         if data[0] == REFRESH:
             if session.renewing:
-                self._answer(session, ack_id, Refused("rate_limited", "one renewal at a time", retry_after=100), REFRESH)
+                busy = Refused("rate_limited", "one renewal at a time", retry_after=100)
+                self._answer(session, ack_id, busy, REFRESH, 0.0, "")
                 return
             session.renewing = True
             _ = self.start(session, self._renew(session, ack_id, data))
@@ -131,9 +137,9 @@ class CommandQueues:
                 ack_id, data = session.queue.popleft()
                 session.has_room.set()
                 began, label = loop.time(), _label(data[0])
-                answer = await self._carry_out(session, data[0], data[1:])
-                self._answer(session, ack_id, answer, label)
-                self._metrics.command_seconds.labels(label).observe(loop.time() - began)
+                with self._traced(label, session) as trace:
+                    answer = await self._carry_out(session, data[0], data[1:])
+                    self._answer(session, ack_id, answer, label, loop.time() - began, trace)
                 if isinstance(answer, Refused) and answer.code == "rate_limited":
                     await asyncio.sleep(OVER_QUOTA_S)
         finally:
@@ -141,32 +147,42 @@ class CommandQueues:
             session.has_room.set()
 
     async def _renew(self, session: Session, ack_id: int | None, data: list[Any]) -> None:
-        began = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         try:
             wait_ms = self._renewals.take(session.id, self._clock())
-            answer: dict[str, Any] | Refused
-            if not session.alive(self._clock()):
-                answer = Refused("token_expired", "the session's token has expired")
-            elif wait_ms:
-                answer = Refused("rate_limited", "too many renewals", retry_after=wait_ms)
-            else:
-                answer = await self._refresh(session, data[1:])
-            self._answer(session, ack_id, answer, REFRESH)
-            self._metrics.command_seconds.labels(REFRESH).observe(asyncio.get_running_loop().time() - began)
+            with self._traced(REFRESH, session) as trace:
+                answer: dict[str, Any] | Refused
+                if not session.alive(self._clock()):
+                    answer = Refused("token_expired", "the session's token has expired")
+                elif wait_ms:
+                    answer = Refused("rate_limited", "too many renewals", retry_after=wait_ms)
+                else:
+                    answer = await self._refresh(session, data[1:])
+                self._answer(session, ack_id, answer, REFRESH, loop.time() - began, trace)
         finally:
             session.renewing = False
+
+    def _traced(self, label: str, session: Session) -> AbstractContextManager[str]:
+        return _UNTRACED if self._spans is None else self._spans.command(label, session.lineage)
 
     def _ended(self, session: Session, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
             # a bug of ours: this connection ends, so that its client comes back and asks again
-            _log.error("what was done for a session failed", exc_info=error)
+            _log.error("what was done for a session failed", session=session.id, lineage=session.lineage, exc_info=error)
             session.connection.close("transport", code=1011)
 
-    def _answer(self, session: Session, ack_id: int | None, answer: dict[str, Any] | Refused, label: str) -> None:
+    def _answer(
+        self, session: Session, ack_id: int | None, answer: dict[str, Any] | Refused, label: str, seconds: float, trace: str
+    ) -> None:
         outcome = answer.code if isinstance(answer, Refused) else "ok" if answer.get("ok") else answer["error"]["code"]
-        self._metrics.commands.labels(label, outcome).inc()
+        self._witness.answered(session, label, outcome, seconds, ack=ack_id, trace=trace)
+        if label == REFRESH:
+            self._witness.asked_to_renew(session, "" if outcome == "ok" else outcome)
+        if trace and self._spans is not None:
+            self._spans.came_to(outcome)
         if ack_id is not None and session.ended is None:
             payload = wire.refusal(answer) if isinstance(answer, Refused) else answer
             session.connection.put(wire.encode_ack(session.namespace, ack_id, payload), session if outcome == "ok" else None)

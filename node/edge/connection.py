@@ -22,8 +22,18 @@ class MalformedPacket(Exception):
 class Hearer(Protocol):
     """Whom a packet is for, where there is an end to what he may hear."""
 
+    lineage: str
+
     def hears(self, now: int) -> bool:
         """Whether what was queued for him may be sent at `now`."""
+        ...
+
+
+class Parcel(Protocol):
+    """What a packet is part of, for who wants to know what became of it."""
+
+    def written(self, to: Hearer, now: int) -> None:
+        """It was written to the socket of `to` at `now`."""
         ...
 
 
@@ -81,7 +91,7 @@ class Connection:
         self._high, self._clock = high_bytes, clock
         self._low = asyncio.Event()  # not set from the time the outbox is at its high mark until it has run empty
         self._low.set()
-        self._outbox: deque[tuple[str | bytes, Hearer | None]] = deque()
+        self._outbox: deque[tuple[str | bytes, Hearer | None, Parcel | None]] = deque()
         self._filled = asyncio.Event()
         self._on_message, self._on_closed, self._on_drained, self._on_pong = on_message, on_closed, on_drained, on_pong
         self._polling = False
@@ -93,11 +103,19 @@ class Connection:
         """Whether it is a long-polling session for which no poll waits."""
         return self.transport == "polling" and not self._polling
 
-    def put(self, packet: str | bytes, to: Hearer | None = None) -> None:
-        """Queue an encoded packet; dropped once the connection is closed, or when its turn comes and `to` may not hear it any more."""
+    @property
+    def slow(self) -> bool:
+        """Whether its outbox has been at the high mark and has not run empty since."""
+        return not self._low.is_set()
+
+    def put(self, packet: str | bytes, to: Hearer | None = None, of: Parcel | None = None) -> None:
+        """Queue an encoded packet; dropped once the connection is closed, or when its turn comes and `to` may not hear it any more.
+
+        `of`, which goes with a `to`, is told when it is written.
+        """
         if self.closed:
             return
-        self._outbox.append((packet, to))
+        self._outbox.append((packet, to, of))
         self.unsent += len(packet)
         if self.unsent >= self._high:
             self._low.clear()
@@ -153,9 +171,13 @@ class Connection:
         while not (self.closed and not self._outbox):
             await self._filled.wait()
             while self._outbox:
-                packet, to = self._outbox.popleft()
-                if to is None or to.hears(self._clock()):
+                packet, to, of = self._outbox.popleft()
+                now = self._clock()
+                if to is None or to.hears(now):
                     await websocket.send(packet)
+                    if of is not None and to is not None:
+                        of.written(to, now)
+                of = None  # or it would be held until the next one comes
                 self._sent(len(packet))
             if not self.closed:
                 self._filled.clear()
@@ -200,7 +222,7 @@ class Connection:
             return None
         if self._polling:
             self._outbox.clear()
-            self._outbox.append((CLOSE, None))
+            self._outbox.append((CLOSE, None, None))
             self.close("transport")
             return None
         if self.closed:
@@ -218,8 +240,13 @@ class Connection:
             self._polling = False
         if self.transport != "polling":
             return [NOOP]  # what there is to send belongs to the WebSocket
-        now, size = self._clock(), sum(len(packet) for packet, _ in self._outbox)
-        packets = [packet for packet, to in self._outbox if to is None or to.hears(now)]
+        now, size = self._clock(), sum(len(packet) for packet, _, _ in self._outbox)
+        packets = []
+        for packet, to, of in self._outbox:
+            if to is None or to.hears(now):
+                packets.append(packet)
+                if of is not None and to is not None:
+                    of.written(to, now)
         if self.reason == "client" or not (packets or self.closed):
             packets.append(NOOP)
         elif not packets:

@@ -1,14 +1,15 @@
 """Whether an HTTP request may begin a connection, or go on with one: before any packet of it is read."""
 
+import time
 from collections.abc import Callable, Collection
 from typing import Any, Literal
 
 from node.auth.denied import Denied
 from node.edge.door import Door
 from node.edge.engine import Refusal, refusal_of, transport_of
-from node.edge.handshake import Accepted, Judge, count_handshake
-from node.edge.session import CHAT, Session
-from node.metrics import Metrics
+from node.edge.handshake import Accepted, Judge
+from node.edge.session import Session
+from node.edge.witness import Witness
 
 
 class Entry:
@@ -22,18 +23,19 @@ class Entry:
         handshake: Literal["namespace", "global", "both"],
         max_connections: int,
         ready: Callable[[], str | None],
-        metrics: Metrics,
+        witness: Witness,
         clock: Callable[[], int],
         draw: Callable[[], float],
     ) -> None:
         self._judge, self._door, self._handshake = judge, door, handshake
-        self._max, self._ready, self._metrics, self._clock, self._draw = max_connections, ready, metrics, clock, draw
+        self._max, self._ready, self._witness, self._clock, self._draw = max_connections, ready, witness, clock, draw
 
     def admit(self, query: str, transport: str, *, connections: int, draining: bool) -> Refusal | None:
         """Whether this node can take one more connection now; a refusal says when to come again.
 
         `query` is the request's, `transport` what it asks for.
         """
+        began_s = time.perf_counter()
         reason = "draining" if draining else self._ready()
         if reason is None and connections >= self._max:
             reason = "server_busy"
@@ -44,17 +46,19 @@ class Entry:
                 return None
             reason, wait_s = "server_busy", asked
         code = "draining" if reason == "draining" else "server_busy"
-        self._metrics.handshakes.labels(CHAT, "busy", code, transport, "").inc()
-        return Refusal(503, code, f"not serving now: {reason}", wait_s)
+        refusal = Refusal(503, code, f"not serving now: {reason}", wait_s)
+        self._witness.turned_away(code, transport, began_s, reason)
+        return refusal
 
     async def judge(self, environ: dict[str, Any]) -> Refusal | None:
         """Judge the request that begins a connection, where handshakes are judged globally."""
         if self._handshake == "namespace":
             return None
+        began_s = time.perf_counter()
         verdict = await self._judge.request(environ)
         if isinstance(verdict, Accepted):
             return None
-        count_handshake(self._metrics, "http", transport_of(environ), verdict)
+        self._witness.judged("http", transport_of(environ), verdict, began_s)
         return refusal_of(verdict)
 
     async def judge_poll(self, environ: dict[str, Any], sessions: Collection[Session]) -> Denied | None:

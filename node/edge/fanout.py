@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from node.core.effects import Deliver, Effect, EndSessions, Entered, Exited, UserSessionsChanged
+from node.core.events import Event
 from node.edge import wire
+from node.edge.delivery import Delivery
 from node.edge.session import CHAT, Session
 from node.metrics import Metrics
+from node.spans import Reach, Spans
 
 
 class Fanout:
@@ -21,10 +24,12 @@ class Fanout:
         *,
         clock: Callable[[], int],
         metrics: Metrics,
-        end: Callable[[str, EndSessions], None],
+        end: Callable[[str, EndSessions, str], None],
         sessions_changed: Callable[[str], None],
+        spans: Spans | None = None,
     ) -> None:
         self._clock, self._metrics, self._end, self._sessions_changed = clock, metrics, end, sessions_changed
+        self._spans = spans
         self._rooms: dict[str, dict[Session, None]] = {}
         self._users: dict[str, dict[Session, None]] = {}
         self._of: dict[Session, dict[str, None]] = {}
@@ -42,12 +47,13 @@ class Fanout:
             self._discard(self._rooms, room, session)
         self._discard(self._users, session.principal.user, session)
 
-    def perform(self, effects: Iterable[Effect]) -> None:
-        """Carry out what applying a record asked for, in order. Never raises for what is not there."""
+    def perform(self, event: Event, effects: Iterable[Effect]) -> None:
+        """Carry out what applying an event asked for, in order. Never raises for what is not there."""
+        reach = None if self._spans is None or event.trace is None else self._spans.applied(event, event.trace)
         for effect in effects:
             match effect:
-                case Deliver():
-                    self.deliver(effect.room, effect.name, effect.payload, seq=effect.seq, also=effect.also)
+                case Deliver(room=room, name=name, payload=payload):
+                    self.deliver(room, name, payload, seq=effect.seq, also=effect.also, at=event.at, reach=reach)
                 case Entered(user, room):
                     for session in self._users.get(user, {}):
                         self._enter(session, room)
@@ -57,32 +63,41 @@ class Fanout:
                         self._discard(self._rooms, room, session)
                 case EndSessions():
                     for session_id in effect.sessions:
-                        self._end(session_id, effect)
+                        self._end(session_id, effect, event.id)
                 case UserSessionsChanged(user):
                     self._sessions_changed(user)
                 case _:
                     pass  # what answers the waiting command is the committer's
 
-    def deliver(self, room: str, name: str, payload: dict[str, Any], *, seq: int | None, also: Iterable[str] = ()) -> None:
-        """Send an event to the room's local members, and to `also`, each session once."""
+    def deliver(
+        self,
+        room: str,
+        name: str,
+        payload: dict[str, Any],
+        *,
+        seq: int | None,
+        also: Iterable[str] = (),
+        at: int = 0,
+        reach: Reach | None = None,
+    ) -> None:
+        """Send an event to the room's local members, and to `also`, each session once; `at` and `reach` are as for `Delivery`."""
         targets = self._rooms.get(room, {})
         extra = [s for user in also for s in self._users.get(user, ()) if s not in targets]
         if not targets and not extra:
             return
-        packet, now = wire.encode_event(CHAT, name, payload), self._clock()
-        sent = 0
+        packet, now, of = wire.encode_event(CHAT, name, payload), self._clock(), Delivery(self._metrics, at=at, reach=reach)
         for session in targets:
-            sent += session.deliver(packet, room=room, seq=seq, now=now)
+            session.deliver(packet, room=room, seq=seq, now=now, of=of)
         for session in extra:
-            sent += session.deliver(packet, room=room, seq=seq, now=now)
-        self._metrics.deliveries.inc(sent)
+            session.deliver(packet, room=room, seq=seq, now=now, of=of)
 
     def tell_users(self, users: Iterable[str], name: str, payload: dict[str, Any]) -> None:
         """Send an unsequenced event that belongs to no room (presence) to each local session of these users, once."""
         hearers = [session for user in users for session in self._users.get(user, ())]
         if hearers:
-            packet, now = wire.encode_event(CHAT, name, payload), self._clock()
-            self._metrics.deliveries.inc(sum(s.deliver(packet, room="", seq=None, now=now) for s in hearers))
+            packet, now, of = wire.encode_event(CHAT, name, payload), self._clock(), Delivery(self._metrics)
+            for session in hearers:
+                session.deliver(packet, room="", seq=None, now=now, of=of)
 
     def _enter(self, session: Session, room: str) -> None:
         self._rooms.setdefault(room, {})[session] = None

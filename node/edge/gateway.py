@@ -1,7 +1,9 @@
 """Socket.IO on this node: who connects, what each may ask, when each one ends. Handlers of a few lines; the rules are elsewhere."""
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -18,14 +20,21 @@ from node.edge.door import Door
 from node.edge.engine import EngineServer, Refusal, raw_refusal, refusal_of
 from node.edge.entry import Entry
 from node.edge.fanout import Fanout
-from node.edge.handshake import SCOPES, Accepted, Judge, count_handshake
+from node.edge.handshake import SCOPES, Accepted, Judge
+from node.edge.outboxes import outboxes
 from node.edge.quota import Quota
 from node.edge.session import ADMIN, CHAT, Session
 from node.edge.socket_server import SocketServer
 from node.edge.two_step import TwoStep
-from node.metrics import Metrics
+from node.edge.witness import Witness
+from node.spans import Spans
 
 ENGINE_PATH = "/socket.io/"
+_UNSENT = attrgetter("unsent")
+
+
+def _by_transport(count: int, polling: int) -> dict[str, int]:
+    return {"websocket": count - polling, "polling": polling}
 
 
 class Gateway:
@@ -44,7 +53,7 @@ class Gateway:
         admin: Admin,
         quota: Quota,
         fanout_of: Callable[["Gateway"], Fanout],
-        metrics: Metrics,
+        witness: Witness,
         clock: Callable[[], int],
         entry: Entry,
         origin_allowed: Callable[[str, dict[str, Any]], bool],
@@ -58,10 +67,13 @@ class Gateway:
         ping_timeout_s: float,
         transports: tuple[str, ...],
         draw: Callable[[], float],
+        spans: Spans | None = None,
     ) -> None:
         self._node, self._chat, self._judge, self._admin = node, chat, judge, admin
-        self._metrics, self._clock = metrics, clock
-        self._commands = CommandQueues(chat=chat, admin=admin, quota=quota, refresh=self._refresh, metrics=metrics, clock=clock)
+        self._witness, self._clock = witness, clock
+        self._commands = CommandQueues(
+            chat=chat, admin=admin, quota=quota, refresh=self._refresh, witness=witness, clock=clock, spans=spans
+        )
         self._entry, self._draw = entry, draw
         self._outbox_bytes, self._connect_timeout_s = outbox_bytes, connect_timeout_s
         self.draining = False
@@ -76,7 +88,7 @@ class Gateway:
         self._two_step = TwoStep(
             two_step_s,
             judge=judge,
-            metrics=metrics,
+            witness=witness,
             accept=self._accept,
             turned_away=self._turned_away,
             serves=lambda connection: bool(self._by_connection.get(connection)),
@@ -111,17 +123,27 @@ class Gateway:
 
     def connections(self) -> dict[str, int]:
         """How many connections there are, by transport."""
-        counts = {"websocket": 0, "polling": 0}
-        for connection in self._by_connection:
-            counts[connection.transport] += 1
-        return counts
+        return _by_transport(len(self._by_connection), len(self._engine.polling()))
+
+    def sessions_by_transport(self) -> dict[str, int]:
+        """How many sessions there are, by the transport of their connections."""
+        polling = sum(len(self._by_connection.get(connection, ())) for connection in self._engine.polling())
+        return _by_transport(len(self._sessions), polling)
+
+    def overdue(self, late_ms: int) -> int:
+        """How many open sessions are further past their end: their moment is still to come, or has come and has not closed them."""
+        return self.schedule.expiring(self._clock() - late_ms) + len(self._sessions) - len(self.schedule)
 
     def outbox_bytes(self) -> int:
         """What waits unsent, over all connections."""
-        return sum(connection.unsent for connection in self._by_connection)
+        return sum(map(_UNSENT, self._by_connection))
 
-    def end(self, session_id: str, effect: EndSessions) -> None:
-        """Withdraw a session for good: told, disconnected, and closed once its connection has no namespace left."""
+    def outboxes(self) -> dict[str, Any]:
+        """What waits unsent, and for whom: see `node.edge.outboxes`."""
+        return outboxes(self._by_connection, high=self._outbox_bytes)
+
+    def end(self, session_id: str, effect: EndSessions, event: str) -> None:
+        """Withdraw a session for good, by an event: told, disconnected, and closed once its connection has no namespace left."""
         session = self._sessions.get(session_id)
         if session is None:
             return
@@ -129,12 +151,12 @@ class Gateway:
         last_packets = (wire.encode_event(namespace, "auth:revoked", {"code": effect.code}), wire.encode_disconnect(namespace))
         for packet in last_packets:
             connection.put(packet)
-        self._finish(session, effect.reason)
+        self._finish(session, effect.reason, code=effect.code, withdrawal=event)
         connection.withdrawn.add(namespace)
         if not self._by_connection.get(connection):
             self._engine.remember(connection, Refusal(401, effect.code, "this session has been withdrawn"), last_packets)
             connection.close(effect.reason)
-        self._metrics.revocation_seconds.observe(max(0, self._clock() - effect.asked_at) / 1000)
+        self._witness.withdrawn(session, effect)
 
     async def drain(self, *, batch: int = 200, pause_s: float = 0.05) -> None:
         """Take no more handshakes; tell the sessions in batches and close their transports. Returns when all are closed."""
@@ -154,9 +176,10 @@ class Gateway:
         await self._commands.aclose()
 
     async def run(self) -> None:
-        """Send `stats` to the sessions of `/admin` every second, for ever."""
+        """Send `stats` to the sessions of `/admin` every second, and say what was not said of the others, for ever."""
         while True:
             await asyncio.sleep(self.STATS_EVERY_S)
+            self._witness.tell_left_out()
             watching = [session for session in self._sessions.values() if session.namespace == ADMIN]
             if watching:
                 packet, now = wire.encode_event(ADMIN, "stats", self._admin.stats()), self._clock()
@@ -239,7 +262,7 @@ class Gateway:
     # A session's beginning
 
     async def _connect(self, connection: Connection, packet: wire.Packet) -> None:
-        namespace, began = packet.namespace, asyncio.get_running_loop().time()
+        namespace, began_s = packet.namespace, time.perf_counter()
         if namespace not in SCOPES:
             connection.put(wire.encode_connect_error(namespace, "Invalid namespace"))
             self._refused(connection)
@@ -264,14 +287,13 @@ class Gateway:
             self._two_step.begin(connection, namespace, sid)
             connection.put(wire.encode_connect(namespace, sid))
             return
-        outcome = count_handshake(self._metrics, namespace, connection.transport, verdict)
         if isinstance(verdict, Denied):
+            self._witness.judged(namespace, connection.transport, verdict, began_s)
             connection.put(wire.encode_connect_error(namespace, verdict.message, wire.denial_data(verdict)))
             self._refused(connection)
         else:
             sid = await self.server.manager.connect(connection.sid, namespace)
-            await self._accept(connection, namespace, verdict, sid=sid, greeting=wire.encode_connect(namespace, sid))
-        self._metrics.handshake_seconds.labels(outcome).observe(asyncio.get_running_loop().time() - began)
+            await self._accept(connection, namespace, verdict, began_s, sid=sid, greeting=wire.encode_connect(namespace, sid))
 
     def _turned_away(
         self, connection: Connection, namespace: str, sid: str, why: Denied | None, last_packets: Sequence[str]
@@ -287,32 +309,33 @@ class Gateway:
         grace_s = min(self.REFUSED_GRACE_S, self._connect_timeout_s)
         asyncio.get_running_loop().call_later(grace_s, self._close_if_bare, connection, connection.accepted)
 
-    async def _accept(self, connection: Connection, namespace: str, verdict: Accepted, *, sid: str, greeting: str) -> None:
+    async def _accept(
+        self, connection: Connection, namespace: str, verdict: Accepted, began_s: float, *, sid: str, greeting: str
+    ) -> None:
         """Begin a session: `greeting` says that it was accepted, `welcome` what it needs to know."""
         now, principal = self._clock(), verdict.principal
+        resumes = verdict.resume.session if verdict.resume else ""
+        before, new = self._chat.session_of(resumes, principal.user) if resumes else None, self._chat.new_id()
         session = Session(
-            id=self._chat.new_id(),
+            id=new,
+            lineage=before.root if before is not None else new,
             sid=sid,
             connection=connection,
             namespace=namespace,
             principal=principal,
             opened_at=now,
             high=self._outbox_bytes,
-            on_slow=self._metrics.slow_sockets.inc,
+            on_slow=self._witness.metrics.slow_sockets.inc,
         )
         self._sessions[session.id] = session
         self._by_connection[connection][namespace] = session
         connection.accepted += 1
         self._set_deadlines(session, now)
-        self._metrics.token_ttl_seconds.observe((principal.expires_at - now) / 1000)
-        resumes = verdict.resume.session if verdict.resume else ""
-        before = self._chat.session_of(resumes, principal.user) if resumes else None
-        resumed = before is not None
-        if before is not None and before.closed_at is not None and before.reason is not None:
-            self._metrics.reconnect_gap.labels(before.reason).observe(max(0, now - before.closed_at) / 1000)
+        resumed, event = before is not None, self._chat.new_id()
+        self._witness.opened(session, before, event)
         self._chat.record(
             SessionOpened(
-                id=self._chat.new_id(),
+                id=event,
                 at=now,
                 by=principal.user,
                 session=session.id,
@@ -330,6 +353,9 @@ class Gateway:
             self.fanout.attach(session, [room["room"] for room in rooms])
         connection.put(greeting, session)
         session.send("welcome", self._welcome(session, rooms, resumed=resumed, now=now))
+        if namespace == ADMIN:
+            session.send("stats", self._admin.stats())  # and then every second
+        self._witness.judged(namespace, connection.transport, verdict, began_s, session.lineage)
         cursors = verdict.resume.cursors if verdict.resume and session.namespace == CHAT else {}
         if await self._chat.is_behind(cursors):  # the rest of its connection does not wait for that
             session.reaching = self._commands.start(session, self._reach(session, cursors))
@@ -361,8 +387,7 @@ class Gateway:
             if not session.alive(self._clock()):
                 return
             session.send("replay", replay)
-            self._metrics.resumes.labels("complete" if replay["complete"] else "partial").inc()
-            self._metrics.replayed.inc(len(replay["events"]))
+            self._witness.replayed(replay)
         session.release({replay["room"]: replay["to"] for replay in replays}, now=self._clock())
 
     # A session's renewal and end
@@ -374,15 +399,13 @@ class Gateway:
         if not session.alive(now):  # it ended while the token's key was fetched
             renewed = Denied("token_expired", "the session has ended")
         if isinstance(renewed, Denied):
-            self._metrics.refreshes.labels("refused", renewed.code).inc()
             return {"ok": False, "error": {"message": renewed.message, **wire.denial_data(renewed)}}
-        self._metrics.refreshes.labels("accepted", "").inc()
-        self._metrics.expiries.labels("refreshed").inc()
-        session.principal = renewed
+        session.principal, event = renewed, self._chat.new_id()
         self._set_deadlines(session, now)
+        self._witness.renewed(session, event)
         self._chat.record(
             SessionRenewed(
-                id=self._chat.new_id(),
+                id=event,
                 at=now,
                 by=renewed.user,
                 session=session.id,
@@ -406,8 +429,6 @@ class Gateway:
         if kind == "refresh":
             session.send("auth:expiring", {"expires_at": session.principal.expires_at, "refresh_at": session.refresh_at})
             return
-        self._metrics.expiry_lateness.observe((self._clock() - session.principal.expires_at) / 1000)
-        self._metrics.expiries.labels("closed").inc()
         self._engine.remember(session.connection, Refusal(401, "token_expired", "the session's token has expired"))
         session.send("auth:expired", {"code": "token_expired"}, last=True)
         session.connection.close("token_expired", code=4001)
@@ -416,8 +437,8 @@ class Gateway:
         self._finish(session, "client")
         self._refused(session.connection)
 
-    def _finish(self, session: Session, reason: EndReason) -> None:
-        """Forget a session. Idempotent."""
+    def _finish(self, session: Session, reason: EndReason, **because: str) -> None:
+        """Forget a session. Idempotent. `because` is for the journal."""
         if session.ended is not None:
             return
         # 1. nothing is carried out or delivered for it from here on
@@ -432,8 +453,7 @@ class Gateway:
         self._by_connection.get(session.connection, {}).pop(session.namespace, None)
         self.fanout.detach(session)
         self.server.manager.basic_disconnect(session.sid, session.namespace)
-        # 3. the log and the metrics know
-        self._metrics.session_ends.labels(reason).inc()
-        self._chat.record(
-            SessionClosed(id=self._chat.new_id(), at=self._clock(), by=session.principal.user, session=session.id, reason=reason)
-        )
+        # 3. the log, the metrics and the journal know
+        event = self._chat.new_id()
+        self._witness.ended(session, reason, event, because)
+        self._chat.record(SessionClosed(id=event, at=self._clock(), by=session.principal.user, session=session.id, reason=reason))

@@ -10,7 +10,6 @@ from node.auth.sources import find_token
 from node.auth.verifier import Verifier
 from node.core.identity import Principal
 from node.core.view import View, jti_revoked, session_revoked
-from node.metrics import Metrics
 
 SCOPES = {"/": "chat", "/admin": "admin"}
 
@@ -117,12 +116,3 @@ class Judge:
         if len(resume.cursors) > self.MOST_CURSORS or any(seq < 0 for seq in resume.cursors.values()):
             return Denied("bad_request", f"resume takes up to {self.MOST_CURSORS} cursors, each a seq")
         return resume
-
-
-def count_handshake(metrics: Metrics, namespace: str, transport: str, verdict: Accepted | Denied) -> str:
-    """Count a judged handshake; returns its outcome."""
-    if isinstance(verdict, Denied):
-        metrics.handshakes.labels(namespace, "refused", verdict.code, transport, "").inc()
-        return "refused"
-    metrics.handshakes.labels(namespace, "accepted", "", transport, verdict.source).inc()
-    return "accepted"

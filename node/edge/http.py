@@ -6,6 +6,7 @@ Tokens come in `Authorization: Bearer` and nowhere else: a cookie would make eve
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 import msgspec
@@ -26,6 +27,9 @@ from node.edge import wire
 from node.edge.http_headers import AnswerHeaders
 from node.edge.pages import Pages, not_found
 
+Expose = Callable[[str], tuple[bytes, str]]
+"""From an Accept header to the metrics and their content type."""
+
 
 class HttpFace(msgspec.Struct, frozen=True, kw_only=True):
     """What the HTTP face needs of its node; filled by the composition root."""
@@ -43,7 +47,10 @@ class HttpFace(msgspec.Struct, frozen=True, kw_only=True):
     answer: Callable[[Query, Principal], Awaitable[dict[str, Any] | Refused]]
     revoke: Callable[[dict[str, Any], Principal], Awaitable[dict[str, Any] | Refused]]  # the command of `/admin`
     cluster: Callable[[], dict[str, Any]]
-    expose: Callable[[str], tuple[bytes, str]]  # (Accept header): the metrics and their content type
+    expose: Expose | None  # None: they are on a port of their own
+    traced: Callable[
+        [str, str | None], AbstractContextManager[str]
+    ]  # around a command, by its name and its caller's `traceparent`
     dev_issuer: Callable[[str, float, str | None], tuple[str, int]] | None = None  # (user, ttl_s, scope): token, expires_at
 
 
@@ -58,11 +65,12 @@ def http_app(face: HttpFace) -> Starlette:
         "/config.json": {"GET": api.config},
         "/healthz": {"GET": api.healthz},
         "/readyz": {"GET": api.readyz},
-        "/metrics": {"GET": api.metrics},
         "/api/rooms/{room}/messages": {"GET": api.history, "POST": api.post_message},
         "/api/revoke": {"POST": api.revoke},
         "/api/cluster": {"GET": api.cluster},
     }
+    if face.expose is not None:
+        resources["/metrics"] = {"GET": _metrics(face.expose)}
     if face.dev_issuer is not None:
         resources["/dev/token"] = {"POST": api.dev_token}
     app = Starlette(
@@ -74,7 +82,20 @@ def http_app(face: HttpFace) -> Starlette:
     return app
 
 
+def metrics_app(expose: Expose) -> Starlette:
+    """The ASGI app of a port that has the metrics and nothing else."""
+    return Starlette(routes=[Route("/metrics", _Resource({"GET": _metrics(expose)}))], exception_handlers={404: _missing})
+
+
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _metrics(expose: Expose) -> Handler:
+    async def answer(request: Request) -> Response:
+        body, content_type = expose(request.headers.get("accept", ""))
+        return Response(body, headers={"Content-Type": content_type})
+
+    return answer
 
 
 class _Resource:
@@ -132,10 +153,6 @@ class _Api:
             return _json({"ready": True})
         return _json({"ready": False, "not_ready": not_ready}, 503, **{"Retry-After": "1"})
 
-    async def metrics(self, request: Request) -> Response:
-        body, content_type = self._face.expose(request.headers.get("accept", ""))
-        return Response(body, headers={"Content-Type": content_type})
-
     async def dev_token(self, request: Request) -> Response:
         issue = self._face.dev_issuer
         assert issue is not None  # or there is no such route
@@ -162,7 +179,8 @@ class _Api:
         if isinstance(command, Refused):
             return refused(command)
         assert isinstance(command, SendMessage)
-        outcome = await self._face.submit(command, principal)
+        with self._face.traced("message:send", request.headers.get("traceparent")):
+            outcome = await self._face.submit(command, principal)
         if isinstance(outcome, Refused):
             return refused(outcome)
         return _json({name: value for name, value in wire.applied(command, outcome).items() if name != "ok"})

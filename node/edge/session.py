@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from node.core.events import EndReason
 from node.core.identity import Principal
 from node.edge import wire
-from node.edge.connection import Connection
+from node.edge.connection import Connection, Parcel
 
 CHAT, ADMIN = "/", "/admin"
 
@@ -30,6 +30,7 @@ class Session:
         "ended",
         "has_room",
         "id",
+        "lineage",
         "namespace",
         "opened_at",
         "principal",
@@ -45,6 +46,7 @@ class Session:
         self,
         *,
         id: str,
+        lineage: str,
         sid: str,
         connection: Connection,
         namespace: str,
@@ -54,6 +56,7 @@ class Session:
         on_slow: Callable[[], object],
     ) -> None:
         self.id, self.sid, self.connection, self.namespace = id, sid, connection, namespace
+        self.lineage = lineage  # the first session of the chain that this one resumes; itself where it resumes none
         self.principal, self.opened_at = principal, opened_at
         self.refresh_at = 0
         self.ended: EndReason | None = None
@@ -63,7 +66,7 @@ class Session:
         self.working = self.renewing = False
         self.reaching: asyncio.Task[None] | None = None  # what waits until this node knows all that the client has seen
         self._high, self._on_slow = high, on_slow
-        self._held: list[tuple[str, int | None, str]] | None = []
+        self._held: list[tuple[str, int | None, str, Parcel | None]] | None = []
         self._held_size, self._unheld = 0, dict[str, int]()  # what was held, in characters; room -> what to replay from
         self._missed: dict[str, int] | None = None  # room -> the last seq that went out, while the socket is slow
 
@@ -82,12 +85,12 @@ class Session:
         """
         self.connection.put(wire.encode_event(self.namespace, name, payload), None if last else self)
 
-    def deliver(self, packet: str, *, room: str, seq: int | None, now: int) -> bool:
-        """Send a room's event. True when it was queued for the socket."""
+    def deliver(self, packet: str, *, room: str, seq: int | None, now: int, of: Parcel | None = None) -> bool:
+        """Send a room's event. True when it was queued for the socket; `of` is told when it is written."""
         if not self.alive(now):
             return False
         if self._held is not None:
-            self._hold(packet, room, seq)
+            self._hold(packet, room, seq, of)
             return False
         if self._missed is None and self.connection.unsent >= self._high:  # then the connection will tell when it has drained
             self._missed = {}
@@ -96,23 +99,23 @@ class Session:
             if seq is not None:
                 self._missed.setdefault(room, seq - 1)
             return False
-        self.connection.put(packet, self)
+        self.connection.put(packet, self, of)
         return True
 
-    def _hold(self, packet: str, room: str, seq: int | None) -> None:
+    def _hold(self, packet: str, room: str, seq: int | None, of: Parcel | None) -> None:
         """Keep an event for `release`, up to the outbox limit; from the first that does not fit on, where to replay from."""
         assert self._held is not None
         self._held_size += len(packet)
         if self._held_size <= self._high:
-            self._held.append((room, seq, packet))
+            self._held.append((room, seq, packet, of))
         elif seq is not None:
             self._unheld.setdefault(room, seq - 1)
 
     def release(self, replayed: dict[str, int], *, now: int) -> int:
         """End the holding back: send what came meanwhile, but for what the replays (`room -> last seq`) already held."""
         held, self._held = self._held or [], None
-        fresh = ((r, s, p) for r, s, p in held if s is None or s > replayed.get(r, 0))
-        sent = sum(self.deliver(packet, room=room, seq=seq, now=now) for room, seq, packet in fresh)
+        fresh = (one for one in held if one[1] is None or one[1] > replayed.get(one[0], 0))
+        sent = sum(self.deliver(packet, room=room, seq=seq, now=now, of=of) for room, seq, packet, of in fresh)
         for room, after in self._unheld.items():
             if self._missed is not None:
                 self._missed.setdefault(room, after)

@@ -1,14 +1,15 @@
 """Sockets that have connected without a token and have to send `authenticate` in time: the way of socketio-jwt's clients."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from node.auth.denied import Denied
 from node.edge import wire
 from node.edge.connection import Connection
-from node.edge.handshake import Accepted, Judge, count_handshake
-from node.metrics import Metrics
+from node.edge.handshake import Accepted, Judge
+from node.edge.witness import Witness
 
 AUTHENTICATE = "authenticate"
 LATE = Denied("authentication_timeout", "no token was sent in time")
@@ -24,7 +25,7 @@ class Accept(Protocol):
     """Begins a session on a judged handshake."""
 
     def __call__(
-        self, connection: Connection, namespace: str, verdict: Accepted, *, sid: str, greeting: str
+        self, connection: Connection, namespace: str, verdict: Accepted, began_s: float, *, sid: str, greeting: str
     ) -> Awaitable[None]: ...
 
 
@@ -40,12 +41,12 @@ class TwoStep:
         limit_s: float,
         *,
         judge: Judge,
-        metrics: Metrics,
+        witness: Witness,
         accept: Accept,
         turned_away: Callable[[Connection, str, str, Denied | None, Sequence[str]], None],
         serves: Callable[[Connection], bool],
     ) -> None:
-        self._limit_s, self._judge, self._metrics, self._serves = limit_s, judge, metrics, serves
+        self._limit_s, self._judge, self._witness, self._serves = limit_s, judge, witness, serves
         self._accept, self._turned_away = accept, turned_away
         self._waiting: dict[Connection, dict[str, tuple[str, asyncio.TimerHandle]]] = {}
 
@@ -56,7 +57,8 @@ class TwoStep:
 
     def begin(self, connection: Connection, namespace: str, sid: str) -> None:
         """A socket has connected bare under this Socket.IO id."""
-        timer = asyncio.get_running_loop().call_later(self._limit_s, self._refuse, connection, namespace, LATE)
+        began_s = time.perf_counter()
+        timer = asyncio.get_running_loop().call_later(self._limit_s, self._refuse, connection, namespace, LATE, began_s)
         self._waiting.setdefault(connection, {})[namespace] = (sid, timer)
 
     def waits(self, connection: Connection, namespace: str | None = None) -> bool:
@@ -79,24 +81,24 @@ class TwoStep:
             first = Denied("token_missing", f"send {AUTHENTICATE} first")
             _answer(connection, packet, {"ok": False, "error": {"message": first.message, **wire.denial_data(first)}})
             return
+        began_s = time.perf_counter()
         verdict = await self._judge.connect(namespace, arguments[0] if arguments else None, connection.environ)
         if isinstance(verdict, Denied):
             _answer(connection, packet, {"ok": False, "error": {"message": verdict.message, **wire.denial_data(verdict)}})
-            self._refuse(connection, namespace, verdict)
+            self._refuse(connection, namespace, verdict, began_s)
             return
         sid = self._end(connection, namespace)
         if sid is not None:  # or its time was over while the token's key was fetched
-            count_handshake(self._metrics, namespace, connection.transport, verdict)
             told = {"user": verdict.principal.user, "expires_at": verdict.principal.expires_at}
             _answer(connection, packet, {"ok": True, **told})
             greeting = wire.encode_event(namespace, "authenticated", told)
-            await self._accept(connection, namespace, verdict, sid=sid, greeting=greeting)
+            await self._accept(connection, namespace, verdict, began_s, sid=sid, greeting=greeting)
 
-    def _refuse(self, connection: Connection, namespace: str, denied: Denied) -> None:
+    def _refuse(self, connection: Connection, namespace: str, denied: Denied, began_s: float) -> None:
         sid = self._end(connection, namespace)
         if sid is None:  # its time was over while the token's key was fetched
             return
-        count_handshake(self._metrics, namespace, connection.transport, denied)
+        self._witness.judged(namespace, connection.transport, denied, began_s)
         last_packets = [wire.encode_event(namespace, "unauthorized", unauthorized(denied))]
         if denied.code not in RETRY or self._serves(connection):
             last_packets.append(wire.encode_disconnect(namespace))

@@ -16,6 +16,8 @@ from node.core.events import ControlEvent, RoomEvent, encode
 from node.core.identity import Principal
 from node.core.limits import Limits
 from node.core.view import View
+from node.flow.lag import Lag
+from node.spans import Spans
 
 LIMIT_S = 2.9  # PROTOCOL section 6: `unavailable` within 3 s
 DEAF_S = 1.0  # after an event that did not come in time, before another one is tried
@@ -42,10 +44,14 @@ class Committer:
         limits: Limits,
         clock: Callable[[], int],
         new_id: Callable[[], str],
-        observe_append: Callable[[float], None],
+        lag: Lag,
+        observe_append: Callable[[float, str], None],
+        spans: Spans | None = None,
     ) -> None:
+        """`observe_append` is told the seconds that each append took, and the trace that it was part of, if any."""
         self._append_to, self._view, self._room_partitions, self._control = log, view, room_partitions, control_partition
-        self._limits, self._clock, self._new_id, self._observe_append = limits, clock, new_id, observe_append
+        self._limits, self._clock, self._new_id = limits, clock, new_id
+        self._lag, self._observe_append, self._spans = lag, observe_append, spans
         self._deaf_until = 0.0
         self._waiting: dict[str, asyncio.Future[Applied | Lost]] = {}
         self._recorded: deque[ControlEvent] = deque()
@@ -89,6 +95,7 @@ class Committer:
 
     def settle(self, outcome: Applied | Lost) -> None:
         """The event has been applied here: answer whoever waits for it."""
+        self._lag.came(outcome.event)
         future = self._waiting.get(outcome.event)
         if future is not None and not future.done():
             future.set_result(outcome)
@@ -98,7 +105,10 @@ class Committer:
         while True:
             await self._has_recorded.wait()
             self._leaving = [self._recorded.popleft() for _ in range(min(_AT_ONCE, len(self._recorded)))]
+            last = self._leaving[-1].id
+            self._lag.expect(last, self._control)
             await self._append_until_done([encode(event) for event in self._leaving])
+            self._lag.appended(last, asyncio.get_running_loop().time())
             self._leaving = []
             if not self._recorded:
                 self._has_recorded.clear()
@@ -106,12 +116,15 @@ class Committer:
 
     async def _append_until_done(self, group: Sequence[bytes]) -> None:
         """What is appended twice is dropped by its id, and stands in its order all the same: nothing behind it has been handed over."""
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             try:
                 await self._append_to.append_all(self._control, group)
             except LogUnavailable:
                 await asyncio.sleep(RETRY_S)
             else:
+                self._observe_append(loop.time() - began, "")
                 return
 
     async def recorded(self, *, limit_s: float) -> None:
@@ -121,6 +134,15 @@ class Committer:
                 await self._all_recorded.wait()
         except TimeoutError:
             _log.error("the log is away: part of the life of sessions is not recorded", events=self.unrecorded)
+
+    async def _append(self, partition: int, event: RoomEvent | ControlEvent) -> str:
+        """Append one event; the id of its trace, where it has one."""
+        if self._spans is None:
+            await self._append_to.append(partition, encode(event))
+            return ""
+        with self._spans.appending(event) as carrying:
+            await self._append_to.append(partition, encode(carrying))
+            return self._spans.current()
 
     async def _commit(self, partition: int, event: RoomEvent | ControlEvent) -> Applied | Refused:
         if (
@@ -132,11 +154,13 @@ class Committer:
             return _UNAVAILABLE
         future = self._waiting[event.id] = loop.create_future()
         began, appended = loop.time(), False
+        self._lag.expect(event.id, partition)
         try:
             async with asyncio.timeout(LIMIT_S):
-                await self._append_to.append(partition, encode(event))
+                trace = await self._append(partition, event)
                 appended = True
-                self._observe_append(loop.time() - began)
+                self._observe_append((now := loop.time()) - began, trace)
+                self._lag.appended(event.id, now)
                 outcome = await future
         except LogUnavailable:
             return _UNAVAILABLE
@@ -146,4 +170,6 @@ class Committer:
             return _UNAVAILABLE
         finally:
             del self._waiting[event.id]
+            if not appended:
+                self._lag.came(event.id)
         return outcome.refused if isinstance(outcome, Lost) else outcome

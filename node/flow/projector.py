@@ -1,7 +1,7 @@
 """Follow the log, fold it into the read model, and have the effects carried out: one task a partition."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from broker.log import Log, LogDiverged, LogUnavailable, Position, Record
 from node.core.apply import apply, idempotency_key
 from node.core.effects import Applied, Effect, Lost
 from node.core.events import Event, MessageDeleted, MessageEdited, ReactionSet, decode
+from node.flow.lag import Lag
 from node.flow.store import Store
 
 SLICE = 250  # records applied before the loop may do something else
@@ -26,8 +27,8 @@ class Hearers(Protocol):
         """The answer for whoever waits for this event, if anyone does here."""
         ...
 
-    def perform(self, effects: Sequence[Effect]) -> None:
-        """Carry effects out."""
+    def perform(self, event: Event, effects: Sequence[Effect]) -> None:
+        """Carry out the effects of an event."""
         ...
 
     def count(self, event: Event) -> None:
@@ -45,7 +46,8 @@ class Projector:
         self._log, self._store, self._hearers, self._clock = log, store, hearers, clock
         self._ends: dict[int, Position] = {}
         self._catching_up = set(range(log.partitions))
-        self._lag_ms = dict.fromkeys(range(log.partitions), 0)
+        self.lag = Lag(log.partitions)
+        self._applied_at = dict.fromkeys(range(log.partitions), clock())  # while it catches up: when that was accepted
         self._moved = [asyncio.Event() for _ in range(log.partitions)]
         self._rounds: dict[int, asyncio.Task[None]] = {}
         self._tasks = asyncio.TaskGroup()
@@ -84,8 +86,17 @@ class Projector:
         return sum(min(count(self._store.position(p).offset), count(end.offset)) for p, end in self._ends.items()), total
 
     def lag_seconds(self, partition: int) -> float:
-        """How old the last applied record was when it was applied."""
-        return self._lag_ms[partition] / 1000
+        """How far the read model is behind what is known of the log: 0 when level. While it catches up, as old as its last record."""
+        if partition in self._catching_up:
+            return max(0, self._clock() - self._applied_at[partition]) / 1000
+        return self.lag.seconds(partition, asyncio.get_running_loop().time(), position=self._store.position(partition).offset)
+
+    def claimed(self, positions: Mapping[int, int]) -> None:
+        """Another node has applied so much of these partitions."""
+        now = asyncio.get_running_loop().time()
+        for partition, offset in positions.items():
+            if partition < self._log.partitions:
+                self.lag.claimed(partition, offset, now, position=self._store.position(partition).offset)
 
     async def _follow(self, partition: int) -> None:
         end = self._ends[partition] = await self._end(partition)
@@ -147,9 +158,9 @@ class Projector:
             return
         self.applied += 1
         if not live:
+            self._applied_at[record.partition] = event.at
             return
-        self._lag_ms[record.partition] = max(0, self._clock() - event.at)
-        self._hearers.perform(effects)
+        self._hearers.perform(event, effects)
         for effect in effects:
             if isinstance(effect, Applied | Lost):
                 self._hearers.settle(effect)

@@ -25,7 +25,6 @@ SOURCES = ("auth", "header", "query", "cookie")
 TRANSPORTS = ("websocket", "polling")
 PAGE = "https://app.example"  # a configured origin
 EVIL = "https://evil.example"
-LABELS = dict(zip(SOURCES, (*SOURCES[:3], f"cookie:{COOKIE}"), strict=True))
 UPGRADE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
@@ -114,7 +113,7 @@ class Handshake:
 async def test_each_source_by_itself(nodes: Nodes, http: aiohttp.ClientSession, source: str, transport: str) -> None:
     """A token is taken from every configured source, and counted under it; where the source is off, there is no token."""
     good = token("ann")
-    counted = handshakes("/", "accepted", transport, source=LABELS[source])
+    counted = handshakes("/", "accepted", transport, source=source)
     before = (await samples(nodes.namespace, http))[counted]
     assert await Handshake(nodes.namespace, transport, http).with_tokens(**{source: good}) == "accepted"
     assert (await samples(nodes.namespace, http))[counted] == before + 1
@@ -230,7 +229,7 @@ async def test_the_order_of_preference(nodes: Nodes, http: aiohttp.ClientSession
     """Where the same token stands in several sources, it counts under the first of the configuration."""
     for node, order in ((nodes.namespace, SOURCES), (nodes.both, SOURCES[::-1])):
         for pair in combinations(order, 2):
-            counted = handshakes("/", "accepted", transport, source=LABELS[pair[0]])
+            counted = handshakes("/", "accepted", transport, source=pair[0])
             before = (await samples(node, http))[counted]
             assert await Handshake(node, transport, http).with_tokens(**dict.fromkeys(pair, token("ann"))) == "accepted"
             assert (await samples(node, http))[counted] == before + 1, pair
@@ -267,7 +266,7 @@ async def test_two_headers_at_the_api(nodes: Nodes) -> None:
 
 
 #: What a handshake that gets anywhere changes.
-NOTICED = tuple(f"tidegate_{name}" for name in ("handshake", "token_ttl", "sessions{"))
+NOTICED = tuple(f"tidegate_{name}" for name in ("handshakes", "token_ttl", "sessions{", "connections{"))
 BAD: dict[str, Callable[[], str]] = {
     "token_missing": lambda: "",
     "token_malformed": lambda: "junk",
@@ -291,7 +290,7 @@ async def test_judged_at_the_http_request(
 
     async def idle() -> bool:
         found = await samples(node, http)
-        return not sum(value for name, value in found.items() if name.startswith("tidegate_sessions{"))
+        return not sum(value for name, value in found.items() if name.startswith("tidegate_connections{"))
 
     await wait_until(idle, 5, "the connections of other tests are gone")
     before, bad = await samples(node, http), BAD[code]()

@@ -14,6 +14,7 @@ from node.core.limits import Limits
 from node.core.memory_view import MemoryView
 from node.flow import committer as module
 from node.flow.committer import Committer
+from node.flow.lag import Lag
 
 PATIENCE_S = 20.0
 
@@ -44,7 +45,8 @@ def committer_of(log: Log, new_id: Callable[[], str] = lambda: "") -> Committer:
         limits=Limits(),
         clock=lambda: 1_000,
         new_id=new_id,
-        observe_append=lambda seconds: None,
+        lag=Lag(1),
+        observe_append=lambda seconds, trace: None,
     )
 
 

@@ -90,6 +90,7 @@ _small: dict[str, st.SearchStrategy] = {
     "node": users,
     "namespace": st.sampled_from(["/", "/admin"]),
     "transport": st.sampled_from(["websocket", "polling"]),
+    "trace": st.just("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
 }
 _in_rooms, _control = _of(RoomEvent, _small, seqs), _of(ControlEvent, _small, seqs)
 small_events: st.SearchStrategy[Event] = st.one_of(_in_rooms, _in_rooms, _control)

@@ -12,6 +12,7 @@ from typing import Any
 from node.auth import tokens
 from node.auth.deadlines import Kind
 from node.cli import main
+from node.edge.connection import Parcel
 from node.edge.gateway import Gateway
 from node.edge.session import Session
 
@@ -24,10 +25,10 @@ _counted = 0
 _kept: dict[tuple[Session, str], str] = {}  # to come after the next message of this room to this session
 
 
-def _delivers(self: Session, packet: str, *, room: str, seq: int | None, now: int) -> bool:
+def _delivers(self: Session, packet: str, *, room: str, seq: int | None, now: int, of: Parcel | None = None) -> bool:
     global _counted  # noqa: PLW0603
     if seq is None or not packet.startswith('42["message"'):
-        return _deliver(self, packet, room=room, seq=seq, now=now)
+        return _deliver(self, packet, room=room, seq=seq, now=now, of=of)
     _counted += 1
     hit = _counted % EVERY == 0
     if hit and FAULT == "drop":
@@ -36,11 +37,11 @@ def _delivers(self: Session, packet: str, *, room: str, seq: int | None, now: in
         _kept[self, room] = packet
         return True
     if hit and FAULT == "twice":
-        _deliver(self, packet, room=room, seq=seq, now=now)
-    delivered = _deliver(self, packet, room=room, seq=seq, now=now)
+        _deliver(self, packet, room=room, seq=seq, now=now, of=of)
+    delivered = _deliver(self, packet, room=room, seq=seq, now=now, of=of)
     kept = _kept.pop((self, room), None)
     if kept is not None:
-        _deliver(self, kept, room=room, seq=seq, now=now)
+        _deliver(self, kept, room=room, seq=seq, now=now, of=of)
     return delivered
 
 

@@ -127,6 +127,18 @@ class NodeProcess:
         assert found is not None
         return int(found[1]) * 1024
 
+    def has_loaded(self, library: str) -> bool:
+        """Whether the process has a shared library whose path has this in it."""
+        return library in Path(f"/proc/{self.pid}/maps").read_text()
+
+    def metrics(self) -> str:
+        """What a scraper gets that asks for examples too; nothing where the node does not answer."""
+        try:
+            headers = {"Accept": "application/openmetrics-text"}
+            return httpx.get(f"{self.url}/metrics", headers=headers, timeout=2).text if self.running and self._port else ""
+        except httpx.TransportError:
+            return ""
+
     def stderr(self) -> str:
         """What all its processes have logged."""
         return self._written("err")
@@ -153,7 +165,7 @@ class NodeProcess:
         logged = self.stderr()
         if "Traceback (most recent call last)" in logged:
             found.append(f"{self.id} logged an exception:\n{logged[-4_000:]}")
-        for where, text in (("stderr", logged), ("stdout", self._written("out")), ("/metrics", self._metrics())):
+        for where, text in (("stderr", logged), ("stdout", self._written("out")), ("/metrics", self.metrics())):
             found += [f"{self.id} has written {leak} to {where}" for leak in SECRETS.found_in(text)]
         return found
 
@@ -164,13 +176,6 @@ class NodeProcess:
 
     def _written(self, kind: str) -> str:
         return "".join(path.read_text(errors="replace") for path in sorted(self.folder.glob(f"{self.id}.*.{kind}")))
-
-    def _metrics(self) -> str:
-        """What a scraper gets; nothing where the node does not answer."""
-        try:
-            return httpx.get(f"{self.url}/metrics", timeout=2).text if self.running and self._port else ""
-        except httpx.TransportError:
-            return ""
 
     def _file(self, kind: str) -> Path:
         return self.folder / f"{self.id}.{self._starts}.{kind}"

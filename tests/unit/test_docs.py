@@ -22,6 +22,7 @@ from node.core.errors import Code
 from node.core.limits import Limits
 from node.edge.admin import ADMIN_NAMES
 from node.edge.commands import REFRESH
+from node.watch import LINES
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL, OPERATIONS = ROOT / "docs" / "protocol.md", ROOT / "docs" / "operations.md"
@@ -90,6 +91,8 @@ def values_of(key: str, folder: str) -> set[str]:
 
 #: The functions through which every event goes out, and which argument is its name.
 SENDERS = {"send": 0, "encode_event": 1, "deliver": 1, "tell_users": 1, "sequence": 3}
+#: What writes a line of the journal.
+LOGGED = ("debug", "info", "warning", "error", "say")
 
 
 def events() -> set[str]:
@@ -225,6 +228,14 @@ def test_reasons() -> None:
     assert named(OPERATIONS, "reason") == texts(node.slice for node in stored)
 
 
+def test_lines() -> None:
+    """Every line that a node logs, and no other."""
+    parts = [f"node/{part}" for part in ("app.py", "auth", "cli/node.py", "edge", "flow", "opening.py", "tracing.py")]
+    said = [call for part in parts for name, call in calls(part) if name in LOGGED and call.args]
+    lines = texts(call.args[0] for call in said) | {line for pair in LINES.values() for line in pair}
+    assert named(OPERATIONS, "line") == lines
+
+
 def test_the_proxy() -> None:
     """The configuration of HAProxy is the one that `tidegate up` and the tests run, with TLS."""
     nodes = {f"n{number}": f"127.0.0.1:800{number}" for number in (1, 2, 3)}
@@ -237,7 +248,7 @@ def test_the_proxy() -> None:
 def test_no_metric_that_is_none(page: Path) -> None:
     """What looks like a metric is one."""
     known = {text for text in texts(nodes("node")) if text.startswith("tidegate_")}
-    said = re.findall(r"(?<![\w/.-])tidegate_[a-z_]+", page.read_text())
+    said = re.findall(r"(?<![\w/.:-])tidegate_[a-z_]+", page.read_text())
     assert {name for name in said if name not in known and name.removesuffix("_total") not in known} == set()
 
 

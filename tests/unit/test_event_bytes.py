@@ -133,6 +133,10 @@ GOLDEN: list[tuple[Event, bytes]] = [
         b'{"type":"user_suspended","id":"e22","at":20,"by":"root","user":"ann","until":1800000000000}',
     ),
     (
+        MessagePosted(id="e25", at=22, by="ann", room="hall", message="m-3", text="t", trace="00-0af7-b7ad-01"),
+        b'{"type":"message_posted","id":"e25","at":22,"by":"ann","trace":"00-0af7-b7ad-01","room":"hall","message":"m-3","text":"t"}',
+    ),
+    (
         UserSuspended(id="e23", at=21, by="root", user="ann"),
         b'{"type":"user_suspended","id":"e23","at":21,"by":"root","user":"ann"}',
     ),

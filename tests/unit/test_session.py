@@ -57,6 +57,7 @@ class Desk:
         )
         self.session = Session(
             id="s1",
+            lineage="s1",
             sid="sid",
             connection=self.connection,
             namespace="/",
