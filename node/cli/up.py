@@ -15,7 +15,7 @@ from typing import Annotated, TextIO
 from urllib.parse import quote, urlsplit
 
 from broker.address import Address, AmqpAddress, MemoryAddress, SqliteAddress
-from node.app import check_supported
+from node.auth.configured import check_supported
 from node.cli import haproxy, monitor, probe
 from node.cli.dev_secret import make_dev_secret
 from node.cli.flags import Command, Takes
@@ -23,7 +23,7 @@ from node.cli.screen import complain, counted
 from node.cli.supervisor import Plan, Supervisor
 from node.config import ConfigurationError, Settings, load
 from node.config_values import port, whole
-from node.edge.server import bind
+from node.edge.listener import bind
 
 _VENDOR = Path(__file__).parents[1] / "edge" / "web" / "vendor"
 _COLOURS = (36, 33, 35, 32, 34, 91)  # of the terminal, for the nodes in turn
@@ -293,6 +293,8 @@ def _welcome(settings: Settings, plans: list[Plan], beside: list[Plan], screen: 
     lines = ["", f"Tidegate is up. Open the page {where}:" if page else "Tidegate is up, without its page:", ""]
     width = max(len(plan.id) for plan in (*plans, *beside))
     lines += [f"    {plan.id:<{width}}  {plan.url}/" for plan in (*proxy, *plans)]
+    if page:
+        lines += ["", f"Its nodes, sessions and what lies ahead of them: {(proxy or plans)[0].url}/ops"]
     for plan in watching:
         lines += ["", "Prometheus, with alerts and graphs:", "", f"    {plan.id:<{width}}  {plan.url}/"]
     if not page:

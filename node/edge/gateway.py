@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -20,6 +21,7 @@ from node.edge.engine import EngineServer, Refusal, raw_refusal, refusal_of
 from node.edge.entry import Entry
 from node.edge.fanout import Fanout
 from node.edge.handshake import SCOPES, Accepted, Judge
+from node.edge.outboxes import outboxes
 from node.edge.quota import Quota
 from node.edge.session import ADMIN, CHAT, Session
 from node.edge.socket_server import SocketServer
@@ -28,6 +30,11 @@ from node.edge.witness import Witness
 from node.spans import Spans
 
 ENGINE_PATH = "/socket.io/"
+_UNSENT = attrgetter("unsent")
+
+
+def _by_transport(count: int, polling: int) -> dict[str, int]:
+    return {"websocket": count - polling, "polling": polling}
 
 
 class Gateway:
@@ -116,14 +123,24 @@ class Gateway:
 
     def connections(self) -> dict[str, int]:
         """How many connections there are, by transport."""
-        counts = {"websocket": 0, "polling": 0}
-        for connection in self._by_connection:
-            counts[connection.transport] += 1
-        return counts
+        return _by_transport(len(self._by_connection), len(self._engine.polling()))
+
+    def sessions_by_transport(self) -> dict[str, int]:
+        """How many sessions there are, by the transport of their connections."""
+        polling = sum(len(self._by_connection.get(connection, ())) for connection in self._engine.polling())
+        return _by_transport(len(self._sessions), polling)
+
+    def overdue(self, late_ms: int) -> int:
+        """How many open sessions are further past their end: their moment is still to come, or has come and has not closed them."""
+        return self.schedule.expiring(self._clock() - late_ms) + len(self._sessions) - len(self.schedule)
 
     def outbox_bytes(self) -> int:
         """What waits unsent, over all connections."""
-        return sum(connection.unsent for connection in self._by_connection)
+        return sum(map(_UNSENT, self._by_connection))
+
+    def outboxes(self) -> dict[str, Any]:
+        """What waits unsent, and for whom: see `node.edge.outboxes`."""
+        return outboxes(self._by_connection, high=self._outbox_bytes)
 
     def end(self, session_id: str, effect: EndSessions, event: str) -> None:
         """Withdraw a session for good, by an event: told, disconnected, and closed once its connection has no namespace left."""
@@ -336,6 +353,8 @@ class Gateway:
             self.fanout.attach(session, [room["room"] for room in rooms])
         connection.put(greeting, session)
         session.send("welcome", self._welcome(session, rooms, resumed=resumed, now=now))
+        if namespace == ADMIN:
+            session.send("stats", self._admin.stats())  # and then every second
         self._witness.judged(namespace, connection.transport, verdict, began_s, session.lineage)
         cursors = verdict.resume.cursors if verdict.resume and session.namespace == CHAT else {}
         if await self._chat.is_behind(cursors):  # the rest of its connection does not wait for that

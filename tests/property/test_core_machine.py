@@ -180,7 +180,7 @@ class Chat(RuleBasedStateMachine):
         assert fold(self.world.log)[0].dump() == self.world.view.dump()
 
 
-Chat.TestCase.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+Chat.TestCase.settings = settings(max_examples=50, stateful_step_count=50, deadline=None)
 TestChat = Chat.TestCase
 
 

@@ -292,7 +292,7 @@ class Paths(Drive, RuleBasedStateMachine):
             assert self.world.gateway.schedule.expiring(until) == sum(end <= until for end in ends)
 
 
-Paths.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+Paths.TestCase.settings = settings(max_examples=50, stateful_step_count=50, deadline=None)
 TestPaths = Paths.TestCase
 
 
