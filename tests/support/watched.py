@@ -21,7 +21,7 @@ from tests.support.wait import wait_until
 PACE = 20.0  # an hour passes in three minutes
 LIMIT_S = 30.0  # until an alert fires or clears, on a machine that is busy with other tests
 CAPACITY = 12.0  # handshakes a second of the cluster, as it is set
-BURST = 100  # of each node
+BURST = 40  # of each node
 KEY = KeyPair("a", "ES256")
 #: At this pace three seconds of a busy machine are a minute: what says that something is slow may be true.
 OF_THE_MACHINE = {"TidegateLoopLag", "TidegateAppendSlow"}
