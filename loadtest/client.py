@@ -82,6 +82,7 @@ class Client(Conversation):
         "_tokens",
         "_withdrawal",
         "barred",
+        "packets",
     )
 
     def __init__(
@@ -106,6 +107,7 @@ class Client(Conversation):
         self._route, self._tokens, self._pulse, self._goes = route, tokens, pulse, list(away)
         self._renews = renews and not self._stock
         self.barred: str | None = None
+        self.packets = 0  # that came
         self._token: Token | None = None  # the last that was brought
         self._stale = False  # it is to be brought again
         self._withdrawal: _Withdrawal | None = None  # until one has signed in anew
@@ -195,6 +197,7 @@ class Client(Conversation):
             return
         try:
             packets = link.receive(max(0.0, min(until, self._alarms.next) - now))
+            self.packets += len(packets)
             self._was_read(now)
             if packets:
                 self._alarms.silent = self._read_at + self._silence_s

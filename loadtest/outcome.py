@@ -37,7 +37,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
 
     processes: int = 1
     people: int = 0
-    events: int = 0  # what was done: events seen, acks, renewals, handshakes
+    events: int = 0  # packets that came: events, acks, pings, and what handshakes are made of
     cpu_s: float = 0.0  # since the storm began
     memory_kib: int = 0  # resident at the end
     grown_kib: int = 0  # of which since the storm began

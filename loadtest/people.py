@@ -7,7 +7,7 @@ from loadtest.client import Client
 from loadtest.clock import monotonic, wall_ms
 from loadtest.storm import Person, Storm
 
-READ_S = 10.0  # on average between two looks at what was said
+READ_S = 60.0  # on average between two marks of what has been read: each of them is told to everybody in the room
 WORDS = "the quick brown fox jumps over the lazy dog"
 
 

@@ -19,13 +19,12 @@ class Code(Exception):
 
 
 class Requests:
-    """See `loadtest.observer.Observer`. `events` counts tries, renewals and acks."""
+    """See `loadtest.observer.Observer`."""
 
     def __init__(self, environment: Environment, began: float) -> None:
         self._fire: Callable[..., None] = environment.events.request.fire
         self._began = began
         self._measures = Measures()
-        self.events = 0
 
     def taken(self) -> Measures:
         """What has been measured since the last time; it begins anew."""
@@ -45,7 +44,6 @@ class Requests:
 
     def tried(self) -> None:
         """See `Observer`."""
-        self.events += 1
         self._count(measures.TRIED)
 
     def welcomed(self) -> None:
@@ -66,13 +64,11 @@ class Requests:
 
     def renewed(self, took_s: float) -> None:
         """See `Observer`."""
-        self.events += 1
         self._count(measures.RENEWED)
         self._tell(measures.RENEWAL, took_s)
 
     def acked(self, took_s: float) -> None:
         """See `Observer`."""
-        self.events += 1
         self._count(measures.ACKED)
         self._tell(measures.ACK, took_s)
 

@@ -187,7 +187,7 @@ class Run:
         journals, now_kib = list(storm.journals()), resident_kib(os.getpid())
         cost = Cost(
             people=len(journals),
-            events=requests.events + sum(journal.seen for journal in journals),
+            events=sum(person.client.packets for person in storm.people),
             cpu_s=round(own_cpu_seconds() - cpu_s, 3),
             memory_kib=now_kib,
             grown_kib=now_kib - memory_kib,
