@@ -12,7 +12,9 @@ from node.auth.denied import DenialCode
 from node.core.commands import NAMES
 from node.core.errors import Code
 from node.core.events import EndReason, Event
-from node.instruments import Counter, Described, Family, Registry, each, joint
+from node.exposition import Registry
+from node.instruments import Counter, Described, Family, each, joint
+from node.process_readings import ProcessReadings
 
 FAST_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _VERIFY_S = (0.000005, 0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.01, 0.1)
@@ -116,11 +118,17 @@ def _table() -> Iterable[Described]:
         gauge("tidegate_jwks_age_seconds", "Time since the key set was last fetched"),
         gauge("tidegate_jwks_stale_after_seconds", "The age from which on the key set is not gone by"),
         gauge("tidegate_memory_limit_bytes", "What the process may use: its cgroup's limit, or the machine's memory"),
+        counter("process_cpu_seconds_total", "Processor time, of all threads"),
+        gauge("process_resident_memory_bytes", "Memory that is there"),
+        gauge("process_virtual_memory_bytes", "Memory that is reserved"),
+        gauge("process_start_time_seconds", "When the process began, since the Unix epoch"),
+        gauge("process_open_fds", "Open files, sockets among them"),
+        gauge("process_max_fds", "Files that may be open"),
         gauge("tidegate_build_info", "What runs here", joint("version", "python", "node", of=[("", "", "")])),
     )
 
 
-#: Every metric but those of `prometheus_client` itself, by name.
+#: Every metric but `python_info` and `python_gc_*`, by name.
 METRICS = {one.name: one for one in _table()}
 
 
@@ -157,8 +165,8 @@ class Metrics:
         self.loop_lag = r.histograms("tidegate_loop_lag_seconds").labels()
         self.gc_pauses = r.histograms("tidegate_gc_pause_seconds")
         self.lines_dropped = r.counters("tidegate_log_lines_dropped_total")
-        self.watch = r.watch
-        self.expose = r.expose
+        self.watch, self.before_scrape, self.expose = r.watch, r.before, r.expose
+        self.watch(ProcessReadings())
         self.watch(lambda: [("tidegate_build_info", (version, platform.python_version(), node), 1)])
 
     def handshake(self, namespace: str, transport: str, judged: tuple[str, str, str], seconds: float, example: str = "") -> None:

@@ -1,18 +1,18 @@
 """What a node tells of itself: whether it is ready, its state for the cluster, its gauges."""
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from broker.log import Broker
 from node.auth.forecast import Forecast, added, forecast
 from node.edge.gateway import Gateway
+from node.exposition import Reading
 from node.flow.committer import Committer
 from node.flow.presence import SUMMED, Presence
 from node.flow.projector import Projector
 from node.flow.store import Store
-from node.instruments import Gauge
 from node.loop_lag import EVERY_S
 from node.memory_limit import memory_limit
 from node.metrics import REASONS, Metrics, expiring, totals
@@ -128,7 +128,7 @@ class Status:
             "log": {"epoch": self._log.epoch, "partitions": self._log.partitions, "up": self._log.up},
         }
 
-    def gauges(self) -> Iterable[Gauge]:
+    def gauges(self) -> Iterable[Reading]:
         """The gauges of live state."""
         yield from self._session_gauges()
         yield "tidegate_broker_up", (), float(self._log.up)
@@ -148,16 +148,14 @@ class Status:
         count = self._log.ordinal
         return self._log.unit, sum(count(self._store.position(p).offset) for p in range(self._log.partitions))
 
-    def _session_gauges(self) -> Iterable[Gauge]:
-        gateway, now = self.gateway, self._clock()
-        sessions = gateway.sessions
-        counts = Counter[str](session.connection.transport for session in sessions)
+    def _session_gauges(self) -> Iterable[Reading]:
+        gateway, now = self.gateway, self._clock()  # there may be 10,000 sessions: what looks at each of them takes milliseconds
+        for transport, sessions in gateway.sessions_by_transport().items():
+            yield "tidegate_sessions", (transport,), sessions
         for transport, connections in gateway.connections().items():
-            yield "tidegate_sessions", (transport,), counts[transport]
             yield "tidegate_connections", (transport,), connections
         yield "tidegate_sessions_limit", (), self._most_sessions
-        overdue = now - OVERDUE_MS
-        yield "tidegate_sessions_overdue", (), sum(session.principal.expires_at < overdue for session in sessions)
+        yield "tidegate_sessions_overdue", (), gateway.overdue(OVERDUE_MS)
         for within, count in expiring(gateway.schedule.expiring, now):
             yield "tidegate_sessions_expiring", (within,), count
         yield "tidegate_renewal_peak_per_second", (), gateway.schedule.levels.peak_per_second(now)

@@ -28,6 +28,9 @@ class Schedule:
         self.end_seconds: dict[int, int] = {}  # how many end in each second since the epoch, where any do
         self._ends: list[int] = []  # the ends, negated and sorted: the next one is the last, where taking it out moves nothing
 
+    def __len__(self) -> int:
+        return len(self._wanted)
+
     def place(self, session: str, *, now: int, issued_at: int | None, expires_at: int) -> int:
         """Give a session its moments, in place of those it had; returns the one at which it is asked to renew."""
         self.drop(session)

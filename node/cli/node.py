@@ -11,6 +11,7 @@ from node.cli.flags import Command
 from node.cli.journal import open_journal, without_secrets
 from node.cli.screen import complain, say
 from node.config import SETTINGS, Settings
+from node.edge.listener import PortUnavailable
 
 _TOLD = (LogUnavailable, LogDiverged, OSError)  # faults of what is around the node, not of the node
 
@@ -52,8 +53,6 @@ def _refuse(settings: Settings, faults: list[BaseException]) -> int:
 
 
 def _reason(fault: BaseException) -> str:
-    from node.edge.server import PortUnavailable  # noqa: PLC0415  it brings the whole server
-
     if isinstance(fault, PortUnavailable):
         return f"port {fault.port} on {fault.host} cannot be had: {fault.strerror}"
     advice = "; rebuild or restore the read model (`tidegate restore`)" if isinstance(fault, LogDiverged) else ""

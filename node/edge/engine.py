@@ -109,6 +109,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self.on_drained: Callable[[Connection], None] = lambda connection: None
         self._high, self._clock, self._admit, self._judge = high_bytes, clock, admit, judge
         self._heartbeats = Heartbeats(self.ping_interval, self.ping_timeout)
+        self._polling: set[Connection] = set()  # those that began so, and perhaps do not any more
         self._ended: OrderedDict[str, tuple[Refusal, list[str]]] = OrderedDict()  # and what was left to say
         self._left: OrderedDict[str, None] = OrderedDict()  # closed by the client, whose last poll may still be on its way
 
@@ -130,6 +131,11 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
     def transport(self, sid: str) -> str:
         """`websocket` or `polling`."""
         return str(self.sockets[sid].transport)
+
+    def polling(self) -> set[Connection]:
+        """The connections that poll now; costs what is new among them since the last time, however many WebSockets there are."""
+        self._polling = {one for one in self._polling if one.transport == "polling" and not one.closed}
+        return self._polling
 
     def remember(self, connection: Connection, refusal: Refusal, last_packets: Sequence[str] = ()) -> None:
         """Answer later requests with this connection's sid by `refusal`; a poll that was not there in time gets `last_packets` first."""
@@ -221,6 +227,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self._heartbeats.beat(connection)
         self.on_open(connection)
         if not is_websocket:
+            self._polling.add(connection)
             return await self._get(connection)
         websocket = AsgiWebSocket(environ)
         await websocket.accept()

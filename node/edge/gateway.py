@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -29,6 +30,11 @@ from node.edge.witness import Witness
 from node.spans import Spans
 
 ENGINE_PATH = "/socket.io/"
+_UNSENT = attrgetter("unsent")
+
+
+def _by_transport(count: int, polling: int) -> dict[str, int]:
+    return {"websocket": count - polling, "polling": polling}
 
 
 class Gateway:
@@ -117,14 +123,20 @@ class Gateway:
 
     def connections(self) -> dict[str, int]:
         """How many connections there are, by transport."""
-        counts = {"websocket": 0, "polling": 0}
-        for connection in self._by_connection:
-            counts[connection.transport] += 1
-        return counts
+        return _by_transport(len(self._by_connection), len(self._engine.polling()))
+
+    def sessions_by_transport(self) -> dict[str, int]:
+        """How many sessions there are, by the transport of their connections."""
+        polling = sum(len(self._by_connection.get(connection, ())) for connection in self._engine.polling())
+        return _by_transport(len(self._sessions), polling)
+
+    def overdue(self, late_ms: int) -> int:
+        """How many open sessions are further past their end: their moment is still to come, or has come and has not closed them."""
+        return self.schedule.expiring(self._clock() - late_ms) + len(self._sessions) - len(self.schedule)
 
     def outbox_bytes(self) -> int:
         """What waits unsent, over all connections."""
-        return sum(connection.unsent for connection in self._by_connection)
+        return sum(map(_UNSENT, self._by_connection))
 
     def outboxes(self) -> dict[str, Any]:
         """What waits unsent, and for whom: see `node.edge.outboxes`."""

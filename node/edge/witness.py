@@ -31,7 +31,7 @@ class Witness:
         self.metrics, self._clock, self._trace = metrics, clock, trace
         self._rate = LineRate(per_s=LINES_PER_S, burst=LINES_BURST)
         self._log = structlog.get_logger().bind()  # made once: a lazy one is made anew at each line, written or not
-        self._tells_commands = self._log.is_enabled_for(logging.DEBUG)
+        self._tells, self._tells_commands = self._log.is_enabled_for(logging.INFO), self._log.is_enabled_for(logging.DEBUG)
 
     # Handshakes
 
@@ -115,10 +115,10 @@ class Witness:
         for kind, count in dropped.items():
             self.metrics.lines_dropped.labels(kind).inc(count)
         if dropped:
-            self._log.warning("lines were left out", **{kind.replace(" ", "_"): count for kind, count in dropped.items()})
+            self._log.info("lines were left out", **{kind.replace(" ", "_"): count for kind, count in dropped.items()})
 
     def _say(self, line: str, session: Session | None = None, **fields: Any) -> None:
-        if not self._rate.take(line, time.monotonic()):
+        if not self._tells or not self._rate.take(line, time.monotonic()):
             return
         if session is not None:
             fields = _of(session) | fields
