@@ -21,10 +21,10 @@ BASE = ("--local", "--nodes", "1", "--run-time", str(RUN_S), "--cliff-at", "30")
 #: By name: what they are, the flags, and the series that counts what is paid for.
 STORMS: dict[str, tuple[Sequence[str], str]] = {
     "idle": (("--people", "lurker=1", "--ttl", "3600"), "sessions"),
-    "renewal": (("--people", "lurker=1", "--ttl", "5", "--renewing", "1"), "renewed"),
-    "return": (("--people", "lurker=1", "--ttl", "8", "--renewing", "0"), "let in"),
+    "renewal": (("--people", "lurker=1", "--ttl", "10", "--renewing", "1"), "renewed"),
+    "return": (("--people", "lurker=1", "--ttl", "15", "--renewing", "0"), "let in"),
     "message": (("--people", "talker=1", "--ttl", "3600", "--rate", "0.4", "--rooms", "1000"), "acked"),
-    "delivery": (("--people", "talker=1,listener=9", "--ttl", "3600", "--rate", "0.2", "--rooms", "20"), "delivered"),
+    "delivery": (("--people", "talker=1", "--ttl", "3600", "--rate", "0.02", "--rooms", "20"), "delivered"),
 }
 
 

@@ -116,6 +116,7 @@ class Run:
         assert options is not None
         began = wall()
         if isinstance(runner, WorkerRunner):
+            assert self._begin, "a worker that came behind the start"
             began, options = self._begin["began"], Namespace(**self._begin["options"])
             host = options.host
         self.plan = self.board = self._storm = self.result = None

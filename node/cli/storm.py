@@ -93,6 +93,9 @@ _ExpectWorkers = Annotated[int | None, Takes(meaning="how many of them", shown="
 _Worker = Annotated[bool, Takes(meaning="be one of these workers: the flags are the master's")]
 _MasterHost = Annotated[str | None, Takes(meaning="where the master is", shown="HOST", kind=text)]
 _WebPort = Annotated[int | None, Takes(meaning="with Locust's page on this port", shown="N", kind=whole(1, 65_535))]
+_PrometheusPort = Annotated[
+    int | None, Takes(meaning="serve the figures for Prometheus on this port of loopback", shown="N", kind=whole(1, 65_535))
+]
 
 
 def storm(
@@ -131,6 +134,7 @@ def storm(
     worker: _Worker = False,
     master_host: _MasterHost = None,
     web_port: _WebPort = None,
+    prometheus_port: _PrometheusPort = None,
 ) -> int:
     """Run a load scenario against a cluster, and print the verdict over every message.
 

@@ -63,11 +63,10 @@ async def test_a_deaf_node(cluster: Watched) -> None:
     """A node to which nothing is delivered, whatever connection it takes, is the only one that anything is said of."""
 
     async def deafen() -> None:
-        cluster.proxy.deafen("follow", later=True)
+        cluster.proxy.deafen("follow")
 
     async def hear() -> None:
-        cluster.proxy.hear("follow")
-        cluster.proxy.cut("follow")
+        cluster.proxy.mend("follow")
 
     await cluster.raises({Firing("TidegateDeaf", "n3")}, deafen, hear)
 

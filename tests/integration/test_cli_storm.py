@@ -10,7 +10,7 @@ from node.cli.storm import COMMAND, SCENARIOS
 from tests.support.commands import tidegate
 
 #: Of the load test alone: keys, which are settings of the command, and what the command decides itself.
-ELSEWHERE = {"jwt-secret", "jwt-secret-file", "jwt-issuer", "jwt-audience", "scenario", "brief", "prometheus-port"}
+ELSEWHERE = {"jwt-secret", "jwt-secret-file", "jwt-issuer", "jwt-audience", "scenario", "brief"}
 
 
 def test_every_flag_of_the_load_test_can_be_given() -> None:

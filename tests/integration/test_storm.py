@@ -1,12 +1,16 @@
 """The load test on Locust, against real nodes: what it counts, and when it gives up."""
 
+import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.support.nodes import Cluster
+from tests.support.nodes import ROOT, Cluster
 from tests.support.storms import Storming, storm
+from tests.support.wait import block_until
 
 PEOPLE = ("--users", "30", "--spawn-rate", "30", "--rooms", "3", "--rate", "2")
 
@@ -45,23 +49,59 @@ def test_people_whom_nobody_lets_in_fail_the_storm(cluster: Cluster, tmp_path: P
     assert done.result is not None and done.result.refusals == {"connect signature_invalid": 3}
 
 
-def test_a_storm_that_is_stopped_is_judged_too(cluster: Cluster, tmp_path: Path) -> None:
-    """SIGTERM, as a container's end: everybody comes to rest, and the verdict is told."""
-    storming = Storming(cluster.urls, tmp_path, "--users", "6", "--spawn-rate", "6", "--rate", "5")
+def test_a_storm_that_is_stopped_is_judged_too_and_an_objective_may_fail_it(cluster: Cluster, tmp_path: Path) -> None:
+    """SIGTERM, as a container's end: everybody comes to rest, the verdict is clean; one objective is missed by name: exit 1."""
+    objectives = tmp_path / "objectives.toml"
+    objectives.write_text("connect_p99_ms = 0\nlost = 0\n")
+    flags = ("--users", "6", "--spawn-rate", "6", "--rate", "5", "--objectives", str(objectives))
+    storming = Storming(cluster.urls, tmp_path, *flags)
     storming.wait_said("send to delivery")  # its running table comes every two seconds
     storming.stop()
     done = storming.done()
-    assert done.code == 0, done.told
-    assert done.verdict.startswith("verdict: clean: 6 clients, ")
-
-
-def test_an_objective_that_is_missed_fails_the_storm(cluster: Cluster, tmp_path: Path) -> None:
-    """The verdict is clean, the objective is named, exit 1; another one that is met says so."""
-    objectives = tmp_path / "objectives.toml"
-    objectives.write_text("connect_p99_ms = 0\nlost = 0\n")
-    flags = ("--users", "4", "--spawn-rate", "4", "--rate", "5", "--run-time", "2", "--objectives", str(objectives))
-    done = storm(cluster.urls, tmp_path, *flags)
     assert done.code == 1, done.told
-    assert done.verdict.startswith("verdict: clean: ")
+    assert done.verdict.startswith("verdict: clean: 6 clients, ")
     assert "objective MISSED: connect_p99_ms: " in done.output and "objective met: lost: 0, at most 0" in done.output
     assert "clean, but an objective was missed" in (tmp_path / "report.html").read_text()
+
+
+def free_port() -> int:
+    """One that nobody listens on now."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+#: What is not there before the end, or without a refusal; and the family of a metric that has its suffixes.
+NOT_YET = {"storm_verdict_clean", "storm_refusals_total", "storm_seconds"}
+
+
+def test_the_page_tells_the_verdict_and_prometheus_the_figures(cluster: Cluster, tmp_path: Path) -> None:
+    """Locust's page has what is known so far among its statistics; every metric that docs/storms.md names is scraped; exit as always."""
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    flags = ("--web-port", str(port), "--web-host", "127.0.0.1", "--autostart", "--autoquit", "0", "--run-time", "6")
+    storming = Storming(cluster.urls, tmp_path, "--users", "6", "--spawn-rate", "6", "--rate", "5", *flags, headless=False)
+
+    def delivering() -> bool:
+        return re.search(r"(?m)^storm_deliveries_total [1-9]", fetched(f"{url}/metrics")) is not None
+
+    try:
+        block_until(delivering, 60, f"something is delivered\n{storming.told()}")
+        block_until(lambda: '"events seen"' in fetched(f"{url}/stats/requests"), 60, f"the page has it\n{storming.told()}")
+        scraped = fetched(f"{url}/metrics")
+    finally:
+        done = storming.done()
+    assert done.code == 0, done.told
+    page = (ROOT / "docs" / "storms.md").read_text()
+    named = (set(re.findall(r"`(storm_\w+)(?:\{[^`]*)?`", page)) - NOT_YET) | {"storm_seconds_count"}
+    assert len(named) > 8
+    assert {name for name in named if f"\n{name}" not in scraped} == set(), scraped
+    people = re.findall(r'(?m)^storm_people\{state="(\w+)"\} (\d+)', scraped)
+    assert sum(int(count) for _, count in people) == 6
+
+
+def fetched(url: str) -> str:
+    """What is there; nothing where nobody answers."""
+    try:
+        return httpx.get(url, timeout=5).text
+    except httpx.TransportError:
+        return ""

@@ -51,11 +51,12 @@ class Done(NamedTuple):
 class Storming:
     """A storm under way. `urls` empty: on a local cluster that it starts itself."""
 
-    def __init__(self, urls: Sequence[str], folder: Path, *flags: str, secret: str = SECRET) -> None:
+    def __init__(self, urls: Sequence[str], folder: Path, *flags: str, secret: str = SECRET, headless: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._output, self._log, self._report = folder / "locust.out", folder / "locust.err", folder / "report"
         self._statistics = folder / "statistics"  # Locust adds the suffix
-        command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py"), "--headless"]
+        command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py")]
+        command += ["--headless"] if headless else []
         command += ["--json-file", str(self._statistics), "--report", str(self._report), *flags]
         command += ["--host", ",".join(urls)] if urls else []
         foreign = ("TIDEGATE_", "LOCUST_")
@@ -66,9 +67,13 @@ class Storming:
                 command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err
             )
 
+    def told(self) -> str:
+        """What it has printed and logged so far."""
+        return self._output.read_text() + self._log.read_text()
+
     def wait_said(self, text: str) -> None:
         """Until it has printed or logged this."""
-        block_until(lambda: text in self._output.read_text() + self._log.read_text(), _LIMIT_S, f"the storm says {text!r}")
+        block_until(lambda: text in self.told(), _LIMIT_S, f"the storm says {text!r}")
 
     def stop(self) -> None:
         """SIGTERM: it comes to rest, and judges."""
