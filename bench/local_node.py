@@ -21,7 +21,12 @@ _ANNOUNCED = re.compile(rb"listening on (http://\S+)")
 
 
 class LocalNode:
-    """A node on the log of a folder, with its read model in the same folder. As a context manager it ends the process."""
+    """A node on the log of a folder, with its read model in the same folder. As a context manager it ends the process.
+
+    `module` is what `python -m` runs; what it logs goes to our own stderr, or, where it is `quiet`, into the folder.
+    """
+
+    module, quiet = "node", False
 
     def __init__(self, id: str, folder: Path, **settings: str) -> None:
         self.id, self._folder = id, folder
@@ -31,15 +36,15 @@ class LocalNode:
         log = f"sqlite:///{folder / 'log.db'}"
         own = {"node_id": id, "port": "0", "log": log, "data": str(folder), "jwt_secret": SECRET, "log_level": "warning"}
         self._environment = clean | {f"TIDEGATE_{name.upper()}": value for name, value in (own | settings).items()}
-        self._output = folder / f"{id}.out"
+        self._output, self._journal = folder / f"{id}.out", folder / f"{id}.err" if self.quiet else None
         self._process: subprocess.Popen[bytes] | None = None
         self._began = 0.0
 
     def __enter__(self) -> Self:
-        with self._output.open("wb") as output:
+        with self._output.open("wb") as output, (self._journal or Path("/dev/stderr")).open("ab") as journal:
             self._began = time.monotonic()
-            command = [sys.executable, "-m", "node", "node"]
-            self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=output)
+            command = [sys.executable, "-m", self.module, "node"]
+            self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, stdout=output, stderr=journal)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

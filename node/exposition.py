@@ -29,6 +29,7 @@ class Registry:
         self._counters: list[Family[Counter]] = []
         self._histograms: list[Family[Histogram]] = []
         self._reads: list[Callable[[], Iterable[Reading]]] = []
+        self._before: list[Callable[[], None]] = []
         self._python = CollectorRegistry()
         for collector in (PlatformCollector, GCCollector):
             collector(registry=self._python)
@@ -48,8 +49,14 @@ class Registry:
         """Read live state at each scrape."""
         self._reads.append(read)
 
+    def before(self, settle: Callable[[], None]) -> None:
+        """Have what is not counted yet counted, at the beginning of each scrape."""
+        self._before.append(settle)
+
     def expose(self, accept: str) -> tuple[bytes, str]:
         """The exposition and its content type: OpenMetrics where the scraper asks for it, else Prometheus text."""
+        for settle in self._before:
+            settle()
         rich = "application/openmetrics-text" in accept
         parts: list[str] = []
         for counters in self._counters:

@@ -83,11 +83,11 @@ class Histogram:
         self.examples: list[tuple[str, float, float] | None] = [None] * (len(bounds) + 1)
         self.sum = 0.0
 
-    def observe(self, value: float, example: str = "") -> None:
-        """It took so long; `example` is the id of the trace or of the session's lineage in which it did."""
+    def observe(self, value: float, example: str = "", times: int = 1) -> None:
+        """It took so long, once or so many times; `example` is the id of the trace or of the session's lineage in which it did."""
         place = bisect_left(self._bounds, value)
-        self.counts[place] += 1
-        self.sum += value
+        self.counts[place] += times
+        self.sum += value * times
         if example:
             self.examples[place] = example, value, time.time()
 

@@ -165,8 +165,7 @@ class Metrics:
         self.loop_lag = r.histograms("tidegate_loop_lag_seconds").labels()
         self.gc_pauses = r.histograms("tidegate_gc_pause_seconds")
         self.lines_dropped = r.counters("tidegate_log_lines_dropped_total")
-        self.watch = r.watch
-        self.expose = r.expose
+        self.watch, self.before_scrape, self.expose = r.watch, r.before, r.expose
         self.watch(ProcessReadings())
         self.watch(lambda: [("tidegate_build_info", (version, platform.python_version(), node), 1)])
 

@@ -6,7 +6,7 @@ from typing import Any
 from node.core.effects import Deliver, Effect, EndSessions, Entered, Exited, UserSessionsChanged
 from node.core.events import Event
 from node.edge import wire
-from node.edge.delivery import Delivery
+from node.edge.delivery import Deliveries, Delivery
 from node.edge.session import CHAT, Session
 from node.metrics import Metrics
 from node.spans import Reach, Spans
@@ -28,7 +28,8 @@ class Fanout:
         sessions_changed: Callable[[str], None],
         spans: Spans | None = None,
     ) -> None:
-        self._clock, self._metrics, self._end, self._sessions_changed = clock, metrics, end, sessions_changed
+        self._clock, self._end, self._sessions_changed = clock, end, sessions_changed
+        self._deliveries = Deliveries(metrics)
         self._spans = spans
         self._rooms: dict[str, dict[Session, None]] = {}
         self._users: dict[str, dict[Session, None]] = {}
@@ -85,7 +86,7 @@ class Fanout:
         extra = [s for user in also for s in self._users.get(user, ()) if s not in targets]
         if not targets and not extra:
             return
-        packet, now, of = wire.encode_event(CHAT, name, payload), self._clock(), Delivery(self._metrics, at=at, reach=reach)
+        packet, now, of = wire.encode_event(CHAT, name, payload), self._clock(), Delivery(self._deliveries, at=at, reach=reach)
         for session in targets:
             session.deliver(packet, room=room, seq=seq, now=now, of=of)
         for session in extra:
@@ -95,7 +96,7 @@ class Fanout:
         """Send an unsequenced event that belongs to no room (presence) to each local session of these users, once."""
         hearers = [session for user in users for session in self._users.get(user, ())]
         if hearers:
-            packet, now, of = wire.encode_event(CHAT, name, payload), self._clock(), Delivery(self._metrics)
+            packet, now, of = wire.encode_event(CHAT, name, payload), self._clock(), Delivery(self._deliveries)
             for session in hearers:
                 session.deliver(packet, room="", seq=None, now=now, of=of)
 

@@ -84,7 +84,9 @@ def http_app(face: HttpFace) -> Starlette:
 
 def metrics_app(expose: Expose) -> Starlette:
     """The ASGI app of a port that has the metrics and nothing else."""
-    return Starlette(routes=[Route("/metrics", _Resource({"GET": _metrics(expose)}))], exception_handlers={404: _missing})
+    app = Starlette(routes=[Route("/metrics", _Resource({"GET": _metrics(expose)}))], exception_handlers={404: _missing})
+    app.router.redirect_slashes = False
+    return app
 
 
 Handler = Callable[[Request], Awaitable[Response]]

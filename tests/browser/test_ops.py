@@ -19,7 +19,7 @@ from tests.support.tokens import token
 from tests.support.wait import block_until
 
 pytestmark = pytest.mark.timeout(180)
-LETS_IN = 10  # handshakes a second of each node, far fewer than it could
+LETS_IN = 4  # handshakes a second of each node, far fewer than it could
 CROWD = 300
 
 
@@ -49,13 +49,67 @@ def test_calm(cluster: Cluster, meet: MeetPerson, guests: Guests, shoot: Shoot) 
         expect(boss.fact(node, "log")).to_contain_text("up, lag")
         expect(boss.fact(node, "lets in")).to_have_text(f"{LETS_IN} / s")
     boss.page.get_by_label("1 hour").check(force=True)
-    expect(boss.page.get_by_role("img", name=re.compile("over the next 1 hour, against 30 that can come back"))).to_be_visible()
+    expect(boss.page.get_by_role("img", name=re.compile("over the next 1 hour, against 12 that can come back"))).to_be_visible()
     boss.page.get_by_text("As a table").click()
     ending = boss.page.get_by_role("region", name="Sessions ending ahead, as a table").locator("td:nth-child(2)")
     assert sum(map(int, ending.all_inner_texts())) == 5
     shoot(boss.page, "ops-calm-dark")
     boss.page.reload()
     boss.sees_the_cluster()  # the dev issuer was asked again
+
+
+def test_the_cliff_is_seen_before_it_comes(cluster: Cluster, meet: MeetPerson, guests: Guests, shoot: Shoot) -> None:
+    """A crowd whose tokens end together stands as one bar over what can come back, and who needs a screen reader or has a phone meets
+    nothing that is out of reach; then it ends, and who knocks is counted by code.
+    """
+    boss = Operator(meet("boss", viewport={"width": 1240, "height": 1060}, color_scheme="light")).sign_in(cluster[1].url)
+    crowd = guests.come(cluster.urls, [token(f"crowd-{number}") for number in range(CROWD)])
+    end = int(time.time()) + 7
+    guests.renew(crowd, [token(f"crowd-{number}", exp=end) for number in range(CROWD)])
+    cliff = (
+        rf"^Cliff ahead: {CROWD} sessions end together, at [\d:]+, in \d+ s\. The cluster lets 12 in a second in: .* 25 s later"
+    )
+    expect(boss.outlook).to_have_text(re.compile(cliff), timeout=PATIENCE_MS)
+    expect(boss.attention).to_contain_text("Cliff ahead")
+    chart = boss.page.get_by_role("img", name=re.compile("Sessions that end in one second, over the next 1 minute"))
+    expect(chart.locator(".tone-bad[height]:not([height='0'])")).to_have_count(1)
+    expect(chart.locator(".chart-figure")).to_have_text(str(CROWD))
+    began = place_of_the_bar(boss)
+    shoot(boss.page, "ops-cliff")
+    block_until(lambda: place_of_the_bar(boss) < began - 15, 10, "the bar has moved to the left")
+    expired, busy = boss.turned_away("token_expired"), boss.turned_away("server_busy")
+    assert boss.violations() == []
+    boss.page.emulate_media(color_scheme="dark")
+    assert boss.violations() == []
+    fits_a_phone(boss, shoot)
+    block_until(lambda: guests.staying == 0, 30, "the cliff")
+    knocked = guests.knock(cluster.urls, [token(f"crowd-{number}", exp=end) for number in range(2 * CROWD)])
+    assert set(knocked) == {"token_expired", "503"} and knocked.total() == 2 * CROWD
+    seen = (expired + knocked["token_expired"], busy + knocked["503"])
+    block_until(
+        lambda: (boss.turned_away("token_expired"), boss.turned_away("server_busy")) == seen, 15, f"the page counts {seen}"
+    )
+    shoot(boss.page, "ops-storm")
+    expect(boss.outlook).not_to_contain_text("Cliff")
+
+
+def fits_a_phone(boss: Operator, shoot: Shoot) -> None:
+    """At 360 pixels nothing scrolls sideways, with a long name and its dialog neither; then the window is as it was."""
+    window, long = boss.page.viewport_size, "w" * 100
+    boss.page.set_viewport_size({"width": 360, "height": 740})
+    shoot(boss.page, "ops-phone")
+    boss.find(long)
+    assert boss.too_wide <= 0
+    dialog = boss.press(f"Revoke all tokens of {long}")
+    assert boss.too_wide <= 0 and dialog.evaluate("node => node.scrollWidth <= node.clientWidth")
+    boss.page.keyboard.press("Escape")
+    boss.page.set_viewport_size(window or {"width": 1240, "height": 1060})
+
+
+def place_of_the_bar(boss: Operator) -> float:
+    """Where the highest bar of the first chart stands, from the left."""
+    box = boss.page.locator(".chart-figure").first.bounding_box()
+    return box["x"] if box is not None else 0.0
 
 
 def test_buttons_ask_by_name_and_number_and_do_it(cluster: Cluster, meet: MeetPerson, guests: Guests) -> None:
@@ -152,60 +206,6 @@ def test_tokens_that_are_no_good(cluster: Cluster, meet: MeetPerson, shoot: Shoo
     expect(boss.outlook).to_have_count(0)
 
 
-def test_the_cliff_is_seen_before_it_comes(cluster: Cluster, meet: MeetPerson, guests: Guests, shoot: Shoot) -> None:
-    """A crowd whose tokens end together stands as one bar over what can come back, and who needs a screen reader or has a phone meets
-    nothing that is out of reach; then it ends, and who knocks is counted by code.
-    """
-    boss = Operator(meet("boss", viewport={"width": 1240, "height": 1060}, color_scheme="light")).sign_in(cluster[1].url)
-    crowd = guests.come(cluster.urls, [token(f"crowd-{number}") for number in range(CROWD)])
-    end = int(time.time()) + 7
-    guests.renew(crowd, [token(f"crowd-{number}", exp=end) for number in range(CROWD)])
-    cliff = (
-        rf"^Cliff ahead: {CROWD} sessions end together, at [\d:]+, in \d+ s\. The cluster lets 30 in a second in: .* 10 s later"
-    )
-    expect(boss.outlook).to_have_text(re.compile(cliff), timeout=PATIENCE_MS)
-    expect(boss.attention).to_contain_text("Cliff ahead")
-    chart = boss.page.get_by_role("img", name=re.compile("Sessions that end in one second, over the next 1 minute"))
-    expect(chart.locator(".tone-bad[height]:not([height='0'])")).to_have_count(1)
-    expect(chart.locator(".chart-figure")).to_have_text(str(CROWD))
-    began = place_of_the_bar(boss)
-    shoot(boss.page, "ops-cliff")
-    block_until(lambda: place_of_the_bar(boss) < began - 15, 10, "the bar has moved to the left")
-    expired, busy = boss.turned_away("token_expired"), boss.turned_away("server_busy")
-    assert boss.violations() == []
-    boss.page.emulate_media(color_scheme="dark")
-    assert boss.violations() == []
-    fits_a_phone(boss, shoot)
-    block_until(lambda: guests.staying == 0, 30, "the cliff")
-    knocked = guests.knock(cluster.urls, [token(f"crowd-{number}", exp=end) for number in range(2 * CROWD)])
-    assert set(knocked) == {"token_expired", "503"} and knocked.total() == 2 * CROWD
-    seen = (expired + knocked["token_expired"], busy + knocked["503"])
-    block_until(
-        lambda: (boss.turned_away("token_expired"), boss.turned_away("server_busy")) == seen, 15, f"the page counts {seen}"
-    )
-    shoot(boss.page, "ops-storm")
-    expect(boss.outlook).not_to_contain_text("Cliff")
-
-
-def fits_a_phone(boss: Operator, shoot: Shoot) -> None:
-    """At 360 pixels nothing scrolls sideways, with a long name and its dialog neither; then the window is as it was."""
-    window, long = boss.page.viewport_size, "w" * 100
-    boss.page.set_viewport_size({"width": 360, "height": 740})
-    shoot(boss.page, "ops-phone")
-    boss.find(long)
-    assert boss.too_wide <= 0
-    dialog = boss.press(f"Revoke all tokens of {long}")
-    assert boss.too_wide <= 0 and dialog.evaluate("node => node.scrollWidth <= node.clientWidth")
-    boss.page.keyboard.press("Escape")
-    boss.page.set_viewport_size(window or {"width": 1240, "height": 1060})
-
-
-def place_of_the_bar(boss: Operator) -> float:
-    """Where the highest bar of the first chart stands, from the left."""
-    box = boss.page.locator(".chart-figure").first.bounding_box()
-    return box["x"] if box is not None else 0.0
-
-
 def test_a_node_is_drained(cluster: Cluster, meet: MeetPerson, guests: Guests) -> None:
     """The dialog says how many have to go and where to; the node ends, the page goes on at another, and says what has become of it."""
     guests.come(cluster.urls[2:], [token("dan"), token("dora")])
@@ -214,7 +214,7 @@ def test_a_node_is_drained(cluster: Cluster, meet: MeetPerson, guests: Guests) -
     expect(boss.fact("n3", "sessions")).to_have_text("3")
     dialog = boss.press("Drain n3")
     expect(dialog.get_by_test_id("touches")).to_have_text("Ends 3 sessions on n3.")
-    expect(dialog).to_contain_text("They are told to come back elsewhere: n1, n2 can let in 20 a second.")
+    expect(dialog).to_contain_text("They are told to come back elsewhere: n1, n2 can let in 8 a second.")
     expect(dialog).to_contain_text("This page is on it, and goes elsewhere too.")
     cluster[2].expect_end()
     boss.confirm(dialog, "Drain n3", "It drains: 3 sessions of it are told to come back elsewhere.")

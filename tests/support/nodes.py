@@ -143,6 +143,10 @@ class NodeProcess:
         """What all its processes have logged."""
         return self._written("err")
 
+    def stdout(self) -> str:
+        """What all its processes have printed."""
+        return self._written("out")
+
     def not_ready(self) -> dict[str, str] | None:
         """What `/readyz` says to be wrong: nothing where all is well, None where it does not answer."""
         try:
