@@ -24,7 +24,7 @@ STORMS: dict[str, tuple[Sequence[str], str]] = {
     "renewal": (("--people", "lurker=1", "--ttl", "10", "--renewing", "1"), "renewed"),
     "return": (("--people", "lurker=1", "--ttl", "15", "--renewing", "0"), "let in"),
     "message": (("--people", "talker=1", "--ttl", "3600", "--rate", "0.4", "--rooms", "1000"), "acked"),
-    "delivery": (("--people", "talker=1", "--ttl", "3600", "--rate", "0.02", "--rooms", "20"), "delivered"),
+    "delivery": (("--people", "talker=1", "--ttl", "3600", "--rate", "0.05", "--rooms", "20"), "delivered"),
 }
 
 
