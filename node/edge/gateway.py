@@ -263,13 +263,13 @@ class Gateway:
 
     async def _connect(self, connection: Connection, packet: wire.Packet) -> None:
         namespace, began_s = packet.namespace, time.perf_counter()
+        await connection.drained()  # each is answered, and may bring replays
         if namespace not in SCOPES:
             connection.put(wire.encode_connect_error(namespace, "Invalid namespace"))
             self._refused(connection)
             return
         if namespace in self._by_connection.get(connection, {}) or self._two_step.waits(connection, namespace):
             raise MalformedPacket("already connected to this namespace")
-        await connection.drained()  # it may bring replays
         wait_ms = self._connects.take(connection.sid, self._clock())
         verdict: Accepted | Denied
         if wait_ms:
@@ -357,10 +357,10 @@ class Gateway:
             session.send("stats", self._admin.stats())  # and then every second
         self._witness.judged(namespace, connection.transport, verdict, began_s, session.lineage)
         cursors = verdict.resume.cursors if verdict.resume and session.namespace == CHAT else {}
-        if await self._chat.is_behind(cursors):  # the rest of its connection does not wait for that
-            session.reaching = self._commands.start(session, self._reach(session, cursors))
-        else:
+        if not await self._chat.is_behind(cursors):
             await self._catch_up(session, cursors)
+        elif session.ended is None:  # the rest of its connection does not wait for that
+            session.reaching = self._commands.start(session, self._reach(session, cursors))
 
     def _welcome(self, session: Session, rooms: list[dict[str, Any]], *, resumed: bool, now: int) -> dict[str, Any]:
         return {
