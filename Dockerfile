@@ -7,7 +7,7 @@
 FROM node:24.19.0-trixie-slim AS page
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci
+RUN npm ci --omit=dev
 COPY scripts/vendor.mjs scripts/
 RUN node scripts/vendor.mjs
 

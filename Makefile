@@ -7,13 +7,15 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 VENDORED := node/edge/web/vendor/socket.io.esm.min.js
-# Processes of tests, each with whole files of them, but for those that want the machine for themselves: clusters, brokers, browsers.
-WORKERS ?= 2
-ALONE := tests/cluster tests/browser
-CODE := $(wildcard node broker loadtest tests bench deploy)
-CHECKS := check-format check-lint check-types check-imports check-dependencies check-hosts check-deploy
+# Processes of tests, each with whole files of them. Clusters and browsers, which are timed and wait much, are no company for what computes;
+# and some want the machine for themselves.
+WORKERS ?= 3
+CLUSTERS := tests/cluster tests/browser
+ALONE := tests/cluster/test_expiry.py tests/cluster/test_handshake_storm.py
+CODE := $(wildcard node broker loadtest tests bench deploy monitoring)
+CHECKS := check-format check-lint check-types check-imports check-dependencies check-hosts check-deploy check-monitoring
 
-.PHONY: help up test check $(CHECKS) fmt bench lock clean page
+.PHONY: help up test check $(CHECKS) fmt bench storm lock clean page dashboards
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,10 +26,11 @@ up: .venv/.run page ## a local cluster of three nodes; ARGS="--nodes 5 --haproxy
 test: .venv/.test ## every test; ARGS goes to pytest; ALLOW_MISSING_SERVICES=1 leaves out what this machine cannot run
 	@marks="$$(scripts/test-needs)" && $(MAKE) page && \
 	if [ -n "$(ARGS)" ]; then exec $(BIN)/pytest -m "$$marks" $(ARGS); fi && \
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "$$marks" $(patsubst %,--ignore=%,$(ALONE)) && \
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "$$marks" $(CLUSTERS:%=--ignore=%) && \
+	$(BIN)/pytest -n 2 --dist loadfile -m "$$marks" $(CLUSTERS) $(ALONE:%=--ignore=%) && \
 	exec $(BIN)/pytest -m "$$marks" $(ALONE)
 
-check: .venv/.dev ## format, lint, types, import contracts, dependencies, deployment
+check: .venv/.dev ## format, lint, types, import contracts, dependencies, deployment, rules and dashboards
 	@$(MAKE) --keep-going $(CHECKS)
 
 fmt: .venv/.dev ## formats, and repairs what the linter can
@@ -36,6 +39,12 @@ fmt: .venv/.dev ## formats, and repairs what the linter can
 
 bench: .venv/.test ## the benchmarks, with results in bench/results; ARGS=NAME runs one of them
 	@exec $(BIN)/python -m bench $(ARGS)
+
+dashboards: .venv/.test ## writes Grafana's dashboards anew
+	@$(BIN)/python -m monitoring.grafana
+
+storm: .venv/.load ## 60 s in which all tokens end at once, on a local cluster of three nodes; ARGS="--users 500" goes to tidegate storm
+	@exec $(BIN)/tidegate storm cliff --local --objectives loadtest/objectives.toml $(ARGS)
 
 lock: .venv/bin/python ## resolves the dependencies anew; UPGRADE=1 takes the newest
 	@scripts/lock
@@ -52,6 +61,7 @@ check-imports: ; @$(BIN)/lint-imports --no-logo
 check-dependencies: ; @$(BIN)/deptry .
 check-hosts: ; @scripts/no-hosts
 check-deploy: ; @PATH="$(BIN):$$PATH" scripts/check-deploy
+check-monitoring: ; @scripts/test-needs prometheus >/dev/null && $(BIN)/python -m monitoring.check
 
 # --- what is set up -----------------------------------------------------------------------------------------------
 
@@ -62,6 +72,11 @@ check-deploy: ; @PATH="$(BIN):$$PATH" scripts/check-deploy
 	@echo "installing what a node needs"
 	@$(PIP) --require-hashes -r requirements/run.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.load: requirements/load.txt .venv/.run
+	@echo "installing the load test"
+	@$(PIP) --require-hashes -r requirements/load.txt
 	@touch $@
 
 .venv/.test: requirements/test.txt .venv/.run

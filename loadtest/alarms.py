@@ -13,8 +13,9 @@ class Alarms(msgspec.Struct):
     renew: float = NEVER  # ask for the renewal again
     refill: float = NEVER  # ask for what was missed again
     resend: float = NEVER  # send what was refused for the moment again
+    outstayed: float = NEVER  # end it: there has been no right to it for long, and the server has not ended it
 
     @property
     def next(self) -> float:
         """The first of them."""
-        return min(self.close, self.silent, self.renew, self.refill, self.resend)
+        return min(self.close, self.silent, self.renew, self.refill, self.resend, self.outstayed)

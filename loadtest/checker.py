@@ -6,16 +6,18 @@ from typing import Literal
 
 import msgspec
 
-FaultKind = Literal["lost", "hole", "duplicated", "out_of_order", "disagreeing", "late"]
-KINDS: tuple[FaultKind, ...] = ("lost", "hole", "duplicated", "out_of_order", "disagreeing", "late")
+FaultKind = Literal["lost", "hole", "duplicated", "out_of_order", "disagreeing", "late", "accepted", "outstayed"]
+KINDS: tuple[FaultKind, ...] = ("lost", "hole", "duplicated", "out_of_order", "disagreeing", "late", "accepted", "outstayed")
+OUTSTAYED_MS = 5_000  # past its end, and a session that is still open counts; up to there it is a matter of lateness
 
 
 class Ack(msgspec.Struct, frozen=True, kw_only=True):
-    """The server's word that `event` is in `room` for good, at `seq`."""
+    """The server's word that `event` is in `room` for good, at `seq` (0: of a server that numbers nothing). `said_at` in ms."""
 
     room: str
     seq: int
     event: str
+    said_at: int = 0
 
 
 class Sight(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,11 +34,23 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
-    """From when to when a client was to see a room: every `seq` over `after`, up to `until` (None: to the room's end)."""
+    """From when to when a client was to see a room: every `seq` over `after`, up to `until` (None: to the room's end).
+
+    Of a server that numbers nothing: what was said later than `since` (ms).
+    """
 
     room: str
     after: int
     until: int | None = None
+    since: int = 0
+
+
+class Stay(msgspec.Struct, frozen=True, kw_only=True):
+    """A session, from its `welcome` on; times in ms. `ends_at`: when the right to it ended."""
+
+    entered_at: int
+    ends_at: int
+    left_at: int | None = None  # None: it was open when the storm ended
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +60,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     acks: Sequence[Ack] = ()
     sights: Sequence[Sight] = ()
     watches: Sequence[Watch] = ()
+    stays: Sequence[Stay] = ()
 
     @property
     def told(self) -> Sequence[Ack | Sight]:
@@ -58,13 +73,14 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     `lost`: acked to anyone, and not seen; `hole`: never acked, and not seen though the room went past it; `duplicated`: a seq
     seen again, or one event at two seqs; `out_of_order`: seen after a later one; `disagreeing`: not the event that the
-    others have at this seq; `late`: seen after its session's end.
+    others have at this seq; `late`: seen after its session's end; `accepted`: let in on a token that had ended or was withdrawn;
+    `outstayed`: still connected long after that. The last two are of no room.
     """
 
     kind: FaultKind
     client: str
-    room: str
-    seq: int
+    room: str = ""
+    seq: int = 0
     event: str = ""
 
 
@@ -99,14 +115,19 @@ def posted(author: str, id: str) -> str:
 def check(histories: Iterable[History], *, tolerance_ms: int = 0) -> Verdict:
     """Judge the histories of all clients of one run together.
 
-    `tolerance_ms` is what the way to the client and its clock may add to an arrival before it counts as late.
+    `tolerance_ms` is what the way to the client and its clock may add to an arrival before it counts as late. What was acked without
+    a `seq` is owed by its name to everyone who watched its room before it was said, and to the end; nothing can be said of its order.
     """
     all_of = list(histories)
     acked: dict[str, set[int]] = {}
+    unnumbered: dict[str, dict[str, int]] = {}  # of each room: when what was said
     ends: dict[str, int] = {}
     for history in all_of:
         for ack in history.acks:
-            acked.setdefault(ack.room, set()).add(ack.seq)
+            if ack.seq:
+                acked.setdefault(ack.room, set()).add(ack.seq)
+            else:
+                unnumbered.setdefault(ack.room, {})[ack.event] = ack.said_at
         for entry in history.told:
             ends[entry.room] = max(ends.get(entry.room, 0), entry.seq)
     names = _Names(all_of)
@@ -115,9 +136,11 @@ def check(histories: Iterable[History], *, tolerance_ms: int = 0) -> Verdict:
         faults += _order(history, tolerance_ms)
         faults += names.faults(history)
         faults += _missing(history, acked, ends)
+        faults += _missing_by_name(history, unnumbered)
+        faults += _stays(history, tolerance_ms)
     return Verdict(
         clients=len(all_of),
-        acked=sum(len(seqs) for seqs in acked.values()),
+        acked=sum(map(len, acked.values())) + sum(map(len, unnumbered.values())),
         seen=sum(len(history.sights) for history in all_of),
         faults=tuple(faults),
     )
@@ -127,14 +150,21 @@ def _order(history: History, tolerance_ms: int) -> Iterator[Fault]:
     """Faults of one client's own order and times."""
     seen: dict[str, set[int]] = {}
     last: dict[str, int] = {}
+    names: dict[str, set[str]] = {}  # of what has no seq
     for sight in history.sights:
+        if sight.expires_at and sight.at > sight.expires_at + tolerance_ms:
+            yield _fault("late", history, sight)
+        if not sight.seq:
+            of_room = names.setdefault(sight.room, set())
+            if sight.event in of_room:
+                yield _fault("duplicated", history, sight)
+            of_room.add(sight.event)
+            continue
         before = seen.setdefault(sight.room, set())
         if sight.seq in before:
             yield _fault("duplicated", history, sight)
         elif sight.seq < last.get(sight.room, 0):
             yield _fault("out_of_order", history, sight)
-        if sight.expires_at and sight.at > sight.expires_at + tolerance_ms:
-            yield _fault("late", history, sight)
         before.add(sight.seq)
         last[sight.room] = max(last.get(sight.room, 0), sight.seq)
 
@@ -152,6 +182,28 @@ def _missing(history: History, acked: Mapping[str, set[int]], ends: Mapping[str,
             yield Fault(kind=kind, client=history.client, room=watch.room, seq=seq)
 
 
+def _missing_by_name(history: History, acked: Mapping[str, Mapping[str, int]]) -> Iterator[Fault]:
+    """What a client was to see of a server that numbers nothing, and did not."""
+    owed = {watch.room: watch.since for watch in history.watches if watch.until is None and watch.room in acked}
+    seen: dict[str, set[str]] = {room: set() for room in owed}
+    for sight in history.sights if owed else ():
+        if sight.room in owed:
+            seen[sight.room].add(sight.event)
+    for room, since in sorted(owed.items()):
+        said = {event for event, at in acked[room].items() if at >= since}
+        for event in sorted(said - seen[room]):
+            yield Fault(kind="lost", client=history.client, room=room, event=event)
+
+
+def _stays(history: History, tolerance_ms: int) -> Iterator[Fault]:
+    """Sessions that should not have been, or not so long."""
+    for stay in history.stays:
+        if stay.entered_at > stay.ends_at + tolerance_ms:
+            yield Fault(kind="accepted", client=history.client, event=f"{stay.entered_at - stay.ends_at} ms too late")
+        elif stay.left_at is not None and stay.left_at > stay.ends_at + OUTSTAYED_MS + tolerance_ms:
+            yield Fault(kind="outstayed", client=history.client, event=f"{stay.left_at - stay.ends_at} ms")
+
+
 class _Names:
     """Which event each seq of each room is, as most say; and which seq each event has."""
 
@@ -159,7 +211,7 @@ class _Names:
         said: dict[tuple[str, int], Counter[str]] = {}
         for history in histories:
             for entry in history.told:
-                if entry.event:
+                if entry.event and entry.seq:
                     said.setdefault((entry.room, entry.seq), Counter())[entry.event] += 1
         self._event = {place: counts.most_common(1)[0][0] for place, counts in said.items()}
         self._first: dict[tuple[str, str], int] = {}
@@ -171,7 +223,7 @@ class _Names:
         told: set[tuple[str, int]] = set()  # a seq that was acked and seen is one fault
         for entry in history.told:
             place = (entry.room, entry.seq)
-            if not entry.event or place in told:
+            if not entry.event or not entry.seq or place in told:
                 continue
             if entry.event != self._event[place]:
                 told.add(place)

@@ -5,9 +5,7 @@ timer or thread of its own. What arrives is noted as it arrives: what the server
 that the checker hears of it.
 """
 
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,54 +14,60 @@ import msgspec
 
 from loadtest import wire
 from loadtest.alarms import NEVER, Alarms
-from loadtest.catching_up import CatchingUp, Step
-from loadtest.checker import posted
+from loadtest.catching_up import CatchingUp
+from loadtest.checker import OUTSTAYED_MS
+from loadtest.clock import WALL_S, monotonic, wall_ms
+from loadtest.conversation import Conversation, hint_s, ignored
 from loadtest.journal import Journal
 from loadtest.link import Gone, Link, Refused, open_link
 from loadtest.observer import Observer, Pulse
+from loadtest.outbox import AGAIN
 from loadtest.route import Backoff, End, Route, final
-from loadtest.tokens import Mint, TokenUnavailable
+from loadtest.stock import OPEN_S as STOCK_OPEN_S
+from loadtest.stock import StockRoute
+from loadtest.tokens import Token, TokenUnavailable
 
 OPEN_S = 10.0  # for the transport; and again from there to `welcome`
 ANSWER_S = 10.0  # for an ack
 CLOSE_S = 1.0  # for the server to close, after it said that it will
-_AGAIN = frozenset({"unavailable", "rate_limited", "server_busy", "keys_unavailable"})  # not carried out: safe to ask again
+WITHDRAWN_MS = 1_000  # that the cluster has to end the sessions of withdrawn tokens
+_KNOCK_S = 1.5  # after which one who was put out tries the withdrawn token: it has to be refused everywhere by then
+_LONG_MS = OUTSTAYED_MS + 1_000  # past its end a session is left: the server does not end it
+_LOOK_S = 0.5  # who is away looks so often whether that is over
 _WAITED_S = 0.001  # a read that took longer found nothing at first
-_WALL_S = time.time() - time.monotonic()  # so that a moment of one clock can be told by the other, on all machines of a storm
-_monotonic = time.monotonic
 
 
 class Barred(Exception):
     """The cluster will not have this user; the text is the code."""
 
 
-class Outgoing(msgspec.Struct):
-    """A message that is not known to be in the log."""
+class Away(msgspec.Struct, frozen=True):
+    """From when to when (monotonic) there is to be no connection; `stale`: back with the token of before, whatever has become of it.
 
-    room: str
-    id: str
-    text: str
-    due: float  # by the monotonic clock
-    sent: bool = False  # over the open connection, and not refused
+    `said`: the server is told, as when a page is closed.
+    """
+
+    begins: float
+    ends: float
+    stale: bool = False
+    said: bool = False
 
 
-class Client:
+class _Withdrawal(msgspec.Struct):
+    """Of the token that one had when it was asked for (monotonic). `ends_at`: of all right, in ms; 0 until the cluster has answered."""
+
+    token: Token | None
+    asked: float
+    ends_at: int = 0
+
+
+class Client(Conversation):
     """One user. `serve`, `ask`, `say` and `mark_read` are for one greenlet; the first two raise `Barred`."""
 
     __slots__ = (
-        "_alarms",
         "_asking",
-        "_away_since",
-        "_catching_up",
         "_cause",
-        "_draw",
-        "_earliest",
-        "_link",
-        "_mint",
-        "_number",
-        "_observer",
-        "_outbox",
-        "_pause",
+        "_goes",
         "_pulse",
         "_read_at",
         "_renews",
@@ -71,46 +75,48 @@ class Client:
         "_route",
         "_session",
         "_silence_s",
+        "_stale",
+        "_stock",
         "_ticket",
-        "_waiting",
-        "_welcomed_at",
+        "_token",
+        "_tokens",
+        "_withdrawal",
         "barred",
-        "expires_at",
-        "journal",
-        "user",
+        "packets",
     )
 
     def __init__(
         self,
         *,
         user: str,
-        mint: Mint,
-        route: Route,
+        tokens: Callable[[bool], Token],
+        route: Route | StockRoute,
         journal: Journal,
         observer: Observer,
         pulse: Pulse,
         renews: bool,
         draw: Callable[[], float],
+        away: Sequence[Away] = (),
     ) -> None:
-        """`renews`: when `auth:expiring` says so, or never."""
-        self.user, self.journal, self._route = user, journal, route
-        self._mint, self._observer, self._pulse, self._renews, self._draw = mint, observer, pulse, renews, draw
+        """`tokens(renewal)` gives a fresh one, or raises `TokenUnavailable`; `renews`: when `auth:expiring` says so, or never.
+
+        With a `StockRoute` it does what socket.io-client does by itself: no resume, no renewal, nothing sent a second time.
+        """
+        self._stock = isinstance(route, StockRoute)
+        super().__init__(user, journal, observer, draw, stock=self._stock)
+        self._route, self._tokens, self._pulse, self._goes = route, tokens, pulse, list(away)
+        self._renews = renews and not self._stock
         self.barred: str | None = None
-        self.expires_at = 0  # of the session, in ms
+        self.packets = 0  # that came
+        self._token: Token | None = None  # the last that was brought
+        self._stale = False  # it is to be brought again
+        self._withdrawal: _Withdrawal | None = None  # until one has signed in anew
         self._session = self._ticket = ""
-        self._link: Link | None = None
-        self._welcomed_at: float | None = None  # of the open connection
-        self._away_since: float | None = None
         self._retry_at = 0.0
         self._cause: End | None = None  # what the server said before it closes
         self._silence_s = OPEN_S
-        self._alarms, self._catching_up = Alarms(), CatchingUp()
-        self._read_at = self._earliest = 0.0  # when the socket was last read; before which nothing of what is read now has come
+        self._read_at = 0.0  # when the socket was last read
         self._asking = False
-        self._number = 0
-        self._waiting: dict[int, Callable[[wire.Answer], None]] = {}
-        self._outbox: dict[str, Outgoing] = {}
-        self._pause = Backoff(draw, first_s=0.5, cap_s=5.0)
 
     # What its user does
 
@@ -120,9 +126,9 @@ class Client:
         return self._welcomed_at is not None and self._catching_up.level
 
     @property
-    def unacked(self) -> int:
-        """Messages that are not known to be in the log."""
-        return len(self._outbox)
+    def away(self) -> bool:
+        """Whether it is to have no connection now."""
+        return bool(self._goes) and self._goes[0].begins <= monotonic()
 
     @property
     def idle(self) -> bool:
@@ -133,15 +139,8 @@ class Client:
         """Keep the connection and take in what comes, until this moment of the monotonic clock; at least what is there already."""
         while True:
             self._turn(until)
-            if _monotonic() >= until:
+            if monotonic() >= until:
                 return
-
-    def say(self, room: str, id: str, text: str, *, due: float) -> None:
-        """Send a message under one id, now or once there is a connection, until the log has it. `due`: when it should have been."""
-        outgoing = self._outbox[id] = Outgoing(room, id, f"{due + _WALL_S:.6f} {text}", due)
-        if self._welcomed_at is not None and self._alarms.resend == NEVER:
-            with suppress(Gone):  # which the next turn finds, too
-                self._send(outgoing)
 
     def ask(self, name: str, payload: dict[str, Any]) -> wire.Answer:
         """Give a command again and again until it is carried out, or refused for good: one that may be repeated."""
@@ -149,23 +148,34 @@ class Client:
         try:
             while True:
                 answer = self._asked(name, payload)
-                if answer is not None and (answer.error is None or answer.error.code not in _AGAIN):
+                if answer is not None and (answer.error is None or answer.error.code not in AGAIN):
                     return answer
-                self.serve(_monotonic() + pause.after(_hint_s(answer)))
+                self.serve(monotonic() + pause.after(hint_s(answer)))
         finally:
             self._asking = False
-
-    def mark_read(self, room: str) -> None:
-        """Tell that all is read that has come; once, whatever becomes of it."""
-        if self._welcomed_at is not None and room in self.journal.cursors:
-            with suppress(Gone):
-                self._command("read", {"room": room, "seq": self.journal.cursors[room]}, _ignored)
 
     def close(self) -> None:
         """End the connection; idempotent. The journal stays."""
         if self._link is not None:
             self._link.close()
-        self._link = self._welcomed_at = None
+        self._leave()
+
+    # What is done to it by others: none of this waits
+
+    def stay(self) -> None:
+        """There is to be a connection from now on."""
+        self._goes.clear()
+
+    def being_withdrawn(self) -> None:
+        """Its tokens are being withdrawn: it has to be put out, and to be refused with the token that it has."""
+        self._withdrawal = _Withdrawal(self._token, monotonic())
+
+    def withdrawn(self) -> None:
+        """They have been: from a second later on nothing is to come any more."""
+        if self._withdrawal is not None:
+            self._withdrawal.ends_at = wall_ms() + WITHDRAWN_MS
+            if self._welcomed_at is not None and self._token is self._withdrawal.token:
+                self._right_ends(min(self.ends_at, self._withdrawal.ends_at))
 
     # Connections, one after the other
 
@@ -173,7 +183,12 @@ class Client:
         """Wait for what comes, at most once and never past `until` (but for a connection that is being opened), and act on it."""
         if self.barred is not None:
             raise Barred(self.barred)
-        now, link = _monotonic(), self._link
+        now, link = monotonic(), self._link
+        if self._goes:
+            if self._goes[0].begins <= now:
+                self._be_away(until)
+                return
+            until = min(until, self._goes[0].begins)
         if link is None:
             if now < self._retry_at:
                 gevent.sleep(max(0.0, min(until, self._retry_at) - now))
@@ -182,6 +197,7 @@ class Client:
             return
         try:
             packets = link.receive(max(0.0, min(until, self._alarms.next) - now))
+            self.packets += len(packets)
             self._was_read(now)
             if packets:
                 self._alarms.silent = self._read_at + self._silence_s
@@ -189,13 +205,31 @@ class Client:
                 self._take(wire.parse(packet))
             self._look_at_alarms()
         except Gone:
-            self._ended(self._cause or End(code="lost"))
+            self._ended(self._cause or End(code="lost", opened=True))
+
+    def _be_away(self, until: float) -> None:
+        away, now = self._goes[0], monotonic()
+        if self._link is not None:
+            if not away.said:
+                self._link.cut()
+            if self._welcomed_at is not None:
+                self._observer.lost("client")
+            self.close()
+            self._catching_up = CatchingUp()
+            self._forget_answers()
+        if now < away.ends:
+            gevent.sleep(max(0.0, min(until, away.ends, now + _LOOK_S) - now))
+        elif self._goes and self._goes[0] is away:
+            del self._goes[0]
+            self._away_since, self._retry_at, self._stale = away.ends, 0.0, away.stale
 
     def _open(self) -> None:
         if self._away_since is None:
-            self._away_since = _monotonic()
+            self._away_since = monotonic()
+        self._observer.tried()
+        query = {"ticket": self._ticket} if self._ticket and not self._stock else {}
         try:
-            self._link = open_link(self._route.url, {"ticket": self._ticket} if self._ticket else {}, timeout_s=OPEN_S)
+            self._link = open_link(self._route.url, query, timeout_s=STOCK_OPEN_S if self._stock else OPEN_S)
         except Refused as refused:
             self._observer.refused("connect", refused.code)
             self._ended(End(code=refused.code, retry_after_s=refused.retry_after_s))
@@ -203,21 +237,21 @@ class Client:
             self._observer.refused("connect", "lost")
             self._ended(End(code="lost"))
         else:
-            now = self._read_at = _monotonic()
+            now = self._read_at = monotonic()
             self._alarms = Alarms(close=now + OPEN_S, silent=now + OPEN_S)
 
     def _was_read(self, began: float) -> None:
         """Tell how long what has just been read may have waited for this process: since the read before, if it was there at once."""
-        now = _monotonic()
+        now = monotonic()
         self._earliest = max(began, self._pulse.before) if now - began > _WAITED_S else self._read_at
         self._read_at = now
 
     def _look_at_alarms(self) -> None:
         """Do what is due on the open connection. Raises `Gone`."""
-        now, alarms = _monotonic(), self._alarms
+        now, alarms = monotonic(), self._alarms
         if self._link is None or alarms.next > now:
             return
-        if min(alarms.close, alarms.silent) <= now:
+        if min(alarms.close, alarms.silent, alarms.outstayed) <= now:
             raise Gone("too late")
         if alarms.renew <= now:
             alarms.renew = NEVER
@@ -232,20 +266,26 @@ class Client:
 
     def _ended(self, end: End) -> None:
         """The connection, or the try, is over: whether there is another, where and when."""
-        now, lasted_s = _monotonic(), None
+        now = monotonic()
         if self._welcomed_at is not None:
-            lasted_s = now - self._welcomed_at
+            end = msgspec.structs.replace(end, lasted_s=now - self._welcomed_at)
+            self._observer.lost(end.code)
             if self._away_since is None:
                 self._away_since = now
         self.close()
         self._cause, self._catching_up = None, CatchingUp()
-        self._waiting.clear()
-        for outgoing in self._outbox.values():
-            outgoing.sent = False
-        if final(end.code, end.retry_after_s):
+        self._forget_answers()
+        expected = self._withdrawal is not None and end.code == "token_revoked"
+        self._stale = expected and end.lasted_s is not None
+        if final(end.code, end.retry_after_s) and not expected:
             self.barred = end.code
         else:
-            self._retry_at = now + self._route.after(msgspec.structs.replace(end, lasted_s=lasted_s))
+            self._retry_at = now + (_KNOCK_S if self._stale else self._route.after(end))
+
+    def _leave(self) -> None:
+        if self._welcomed_at is not None:
+            self.journal.left(at=wall_ms())
+        self._link = self._welcomed_at = None
 
     # Packets
 
@@ -267,20 +307,26 @@ class Client:
                 self._connect(self._link)
             case wire.Refusal():
                 self._observer.refused("connect", packet.code)
-                self._ended(End(code=packet.code, retry_after_s=_seconds(packet.retry_after)))
+                self._ended(End(code=packet.code, retry_after_s=_seconds(packet.retry_after), opened=True))
+            case wire.Closed():
+                raise Gone("closed with a packet")
             case wire.Disconnected():
-                self._ended(self._cause or End(code="disconnected"))
+                self._ended(self._cause or End(code="disconnected", opened=True))
             case wire.Connected():
                 pass  # `welcome` says it all
 
     def _connect(self, link: Link) -> None:
-        try:
-            auth: dict[str, Any] = {"token": self._mint(self.user)}
-        except TokenUnavailable:
-            self._observer.refused("connect", "token_unavailable")
-            self._ended(End(code="token_unavailable"))
-            return
-        if self._session:
+        if not self._stale or self._token is None:
+            try:
+                self._token = self._tokens(False)
+            except TokenUnavailable:
+                self._observer.refused("connect", "token_unavailable")
+                self._ended(End(code="token_unavailable", opened=True))
+                return
+            if self._withdrawal is not None and self._withdrawal.ends_at:
+                self._withdrawal = None
+        auth: dict[str, Any] = {"token": self._token.text}
+        if self._session and not self._stock:
             auth["resume"] = {"session": self._session, "cursors": self.journal.cursors}
         link.send(wire.connect(auth))
 
@@ -297,159 +343,86 @@ class Client:
             case "replay":
                 replay = wire.payload_of(payload, wire.Replay)
                 self._step(replay.room, self._catching_up.replayed(replay))
-            case "resync":
+            case "resync" if not self._stock:
                 resync = wire.payload_of(payload, wire.Resync)
                 self._step(resync.room, ([], self._catching_up.resync(resync.room, resync.after)))
             case "auth:expiring" if self._renews:
                 self._renew()
             case "auth:expired":
-                self._observer.expired(_monotonic() + _WALL_S - self.expires_at / 1000)
-                self._closing(End(code="token_expired"))
+                self._observer.expired(monotonic() + WALL_S - self.ends_at / 1000)
+                self._closing(End(code="token_expired", opened=True))
             case "auth:revoked":
-                self._closing(End(code=wire.payload_of(payload, wire.Revoked).code))
+                code = wire.payload_of(payload, wire.Revoked).code
+                if self._withdrawal is not None:
+                    self._observer.revoked(monotonic() - self._withdrawal.asked)
+                self._closing(End(code=code, opened=True))
             case "draining":
-                self._closing(End(code="draining", retry_after_s=_seconds(wire.payload_of(payload, wire.Draining).retry_after)))
+                retry_after_s = _seconds(wire.payload_of(payload, wire.Draining).retry_after)
+                self._closing(End(code="draining", retry_after_s=retry_after_s, opened=True))
             case _:
                 pass  # presence, typing and read marks are not counted on
 
     def _closing(self, cause: End) -> None:
-        self._cause, self._alarms.close = cause, _monotonic() + CLOSE_S
+        self._cause, self._alarms.close = cause, monotonic() + CLOSE_S
 
     def _welcomed(self, welcome: wire.Welcome) -> None:
+        assert self._token is not None
         rooms = {at.room: at.seq for at in welcome.rooms}
-        self._catching_up = CatchingUp(rooms.keys() & self.journal.cursors.keys() if self._session else ())
+        self._catching_up = CatchingUp(rooms.keys() & self.journal.cursors.keys() if self._session and not self._stock else ())
         for room, seq in rooms.items():
             self.journal.watch(room, after=seq)
         again, self._session = bool(self._session), welcome.session
-        self._ticket, self.expires_at = welcome.ticket, welcome.expires_at
-        self._welcomed_at, self._alarms.close = _monotonic(), NEVER
+        self._ticket, self._welcomed_at, self._alarms.close = welcome.ticket, monotonic(), NEVER
+        self._observer.welcomed()
+        self.journal.entered(at=self._came_at(self._token.ends_at), ends_at=0)
+        withdrawn = self._withdrawal is not None and self._withdrawal.token is self._token and self._withdrawal.ends_at
+        self._right_ends(min(self._token.ends_at, withdrawn or self._token.ends_at))
         self._level(again=again)
+        if self._stock:  # a page that finds itself out of its rooms goes in again
+            for room in self.journal.cursors.keys() - rooms.keys():
+                self._command("room:join", {"room": room}, ignored)
         self._send_all()
 
-    def _level(self, *, again: bool = True) -> None:
-        """Say that it is, where it is and was not."""
-        if self._away_since is not None and self._catching_up.level:
-            self._observer.connected(_monotonic() - self._away_since, again=again)
-            self._away_since = None
-
-    # Events of rooms
-
-    def _note(self, event: wire.RoomEvent, *, replayed: bool) -> None:
-        name, room, seq, journal, now = event.event, event.room, event.seq, self.journal, _monotonic() + _WALL_S
-        if (name == "joined" and event.user == self.user) or (event.change == "created" and event.by == self.user):
-            journal.watch(room, after=seq - 1)
-        if name == "message":
-            called = posted(event.author, event.id)
-            due = _due(event.text)
-            if due is not None:
-                self._observer.delivered(now - due, replayed=replayed)
-        else:
-            called = f"{name} {event.author or event.user or event.by} {event.id} {event.at}"
-        at = now if now * 1000 <= self.expires_at else self._earliest + _WALL_S  # nobody else is to blame for our own delay
-        journal.saw(room, seq, called, at=int(at * 1000), expires_at=self.expires_at)
-        if name == "left" and event.user == self.user:
-            journal.unwatch(room, until=seq)
-
-    def _step(self, room: str, step: Step) -> None:
-        """Note what has its place now, and ask for more."""
-        events, after = step
-        for event in events:
-            self._note(event, replayed=True)
-        if after is not None:
-            self._fill(room, after)
-        self._level()
-
-    def _fill(self, room: str, after: int) -> None:
-        self._command("replay", {"room": room, "after": after}, partial(self._filled, room))
-
-    def _filled(self, room: str, answer: wire.Answer) -> None:
-        if answer.error is not None and answer.error.code in _AGAIN:
-            self._alarms.refill = _monotonic() + self._pause.after(_hint_s(answer))
-        else:
-            self._step(room, self._catching_up.answered(room, answer))
+    def _right_ends(self, ends_at: int) -> None:
+        """The right to the open session ends at another time, in ms."""
+        self.ends_at = ends_at
+        self.journal.stays_until(ends_at)
+        self._alarms.outstayed = (ends_at + _LONG_MS) / 1000 - WALL_S
 
     # Commands
-
-    def _command(self, name: str, payload: dict[str, Any], heard: Callable[[wire.Answer], None]) -> None:
-        """Give a command once; nobody hears of an answer that does not come. Raises `Gone`."""
-        assert self._link is not None
-        self._number += 1
-        self._waiting[self._number] = heard
-        self._link.send(wire.command(self._number, name, payload))
 
     def _asked(self, name: str, payload: dict[str, Any]) -> wire.Answer | None:
         """The answer to a command that is given once, as soon as there is a connection; None where it was lost."""
         while self._welcomed_at is None:
             self._turn(NEVER)
-        link, limit, answers = self._link, _monotonic() + ANSWER_S, list[wire.Answer]()
+        link, limit, answers = self._link, monotonic() + ANSWER_S, list[wire.Answer]()
         try:
             self._command(name, payload, answers.append)
         except Gone:
             return None  # which the next turn finds, too
-        while not answers and self._link is link and _monotonic() < limit:
+        while not answers and self._link is link and monotonic() < limit:
             self._turn(limit)
         return answers[0] if answers else None
 
     def _renew(self) -> None:
         try:
-            token = self._mint(self.user)
+            token = self._tokens(True)
         except TokenUnavailable:
             self._observer.refused("renew", "token_unavailable")
-            self._alarms.renew = _monotonic() + self._pause.next()
+            self._alarms.renew = monotonic() + self._pause.next()
         else:
-            self._command("auth:refresh", {"token": token}, partial(self._renewed, _monotonic()))
+            self._command("auth:refresh", {"token": token.text}, partial(self._renewed, token, monotonic()))
 
-    def _renewed(self, began: float, answer: wire.Answer) -> None:
+    def _renewed(self, token: Token, began: float, answer: wire.Answer) -> None:
         if answer.error is None:
-            self.expires_at = answer.expires_at
-            self._observer.renewed(_monotonic() - began)
+            self._token = token
+            self._right_ends(token.ends_at)
+            self._observer.renewed(monotonic() - began)
             return
         self._observer.refused("renew", answer.error.code)
         if not final(answer.error.code, _seconds(answer.error.retry_after)):
-            self._alarms.renew = _monotonic() + self._pause.after(_hint_s(answer))
-
-    # Messages
-
-    def _send_all(self) -> None:
-        for outgoing in list(self._outbox.values()):
-            if not outgoing.sent:
-                self._send(outgoing)
-
-    def _send(self, outgoing: Outgoing) -> None:
-        outgoing.sent = True
-        message = {"room": outgoing.room, "id": outgoing.id, "text": outgoing.text}
-        self._command("message:send", message, partial(self._said, outgoing))
-
-    def _said(self, outgoing: Outgoing, answer: wire.Answer) -> None:
-        if answer.error is not None and answer.error.code in (*_AGAIN, "token_expired"):
-            outgoing.sent = False
-            self._alarms.resend = _monotonic() + self._pause.after(_hint_s(answer))
-            return
-        del self._outbox[outgoing.id]
-        self._pause.reset()
-        if answer.error is not None:
-            self._observer.refused("message:send", answer.error.code)
-            return
-        self.journal.acked(outgoing.room, answer.seq, posted(self.user, outgoing.id))
-        self._observer.acked(_monotonic() - outgoing.due)
-
-
-def _ignored(answer: wire.Answer) -> None:
-    pass
-
-
-def _due(text: str) -> float | None:
-    """When a message of a load test was due, by the wall clock; None for anybody else's."""
-    try:
-        return float(text.partition(" ")[0])
-    except ValueError:
-        return None
+            self._alarms.renew = monotonic() + self._pause.after(hint_s(answer))
 
 
 def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
-
-
-def _hint_s(answer: wire.Answer | None) -> float:
-    """What a refused answer asks to wait."""
-    return 0.0 if answer is None or answer.error is None or answer.error.retry_after is None else answer.error.retry_after / 1000

@@ -5,7 +5,7 @@ and each worker tells how far its rooms got; only then, with the furthest of all
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gevent
@@ -14,7 +14,7 @@ from locust.env import Environment
 from locust.rpc.protocol import Message
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest.outcome import Handover, Outcome, judged
+from loadtest.outcome import Handover
 from loadtest.storm import Storm
 
 SETTLE, LEVEL, ENDS, HISTORIES = "tidegate-settle", "tidegate-level", "tidegate-ends", "tidegate-histories"
@@ -23,12 +23,11 @@ _GRACE_S = 10.0  # for a message to arrive, over what is waited for
 
 
 class Closing:
-    """Both sides of it for the runner of one process. `storm` gives the one that runs here."""
+    """Both sides of it for the runner of one process. `storm` gives the one that runs here, `hand_over` what there is of it."""
 
-    def __init__(self, environment: Environment, storm: Callable[[], Storm]) -> None:
+    def __init__(self, environment: Environment, storm: Callable[[], Storm], hand_over: Callable[[], Handover]) -> None:
         assert environment.runner is not None
-        self._runner, self._storm = environment.runner, storm
-        self._limit_s = 0.0
+        self._runner, self._storm, self._hand_over = environment.runner, storm, hand_over
         self._ends: list[dict[str, int]] = []
         self._handovers: list[Handover] = []
         if not isinstance(self._runner, MasterRunner):
@@ -40,8 +39,8 @@ class Closing:
 
     # Whoever asks
 
-    def close(self, *, limit_s: float, tolerance_ms: int) -> Outcome:
-        """Bring the storm to rest, each step within `limit_s`, and judge it."""
+    def close(self, *, limit_s: float) -> tuple[Sequence[Handover], int]:
+        """Bring the storm to rest, each step within `limit_s`; what was handed over, and how many processes did not."""
         runner = self._runner
         workers = runner.worker_count if isinstance(runner, MasterRunner) else 1
         self._ends.clear()
@@ -53,7 +52,7 @@ class Closing:
             ends |= {room: max(seq, ends.get(room, 0)) for room, seq in told.items()}
         runner.send_message(LEVEL, {"limit_s": limit_s, "ends": ends})
         self._wait(self._handovers, workers, limit_s)
-        return judged(self._handovers, tolerance_ms=tolerance_ms, missing=workers - len(self._handovers))
+        return self._handovers, workers - len(self._handovers)
 
     def _wait(self, told: list[Any], count: int, limit_s: float) -> None:
         limit = time.monotonic() + limit_s + _GRACE_S
@@ -72,6 +71,5 @@ class Closing:
         self._runner.send_message(ENDS, self._storm().settle(msg.data["limit_s"]))
 
     def _level(self, msg: Message, **_: Any) -> None:
-        storm = self._storm()
-        storm.level(msg.data["ends"], msg.data["limit_s"])
-        self._runner.send_message(HISTORIES, {"packed": msgspec.msgpack.encode(storm.hand_over())})
+        self._storm().level(msg.data["ends"], msg.data["limit_s"])
+        self._runner.send_message(HISTORIES, {"packed": msgspec.msgpack.encode(self._hand_over())})

@@ -6,9 +6,9 @@ from typing import overload
 
 import msgspec
 
-from loadtest.checker import Ack, History, Sight, Watch
+from loadtest.checker import Ack, History, Sight, Stay, Watch
 
-_SIGHT, _ACK = 5, 3  # numbers of each entry
+_SIGHT, _ACK, _STAY = 5, 4, 3  # numbers of each entry
 
 
 class Names:
@@ -42,28 +42,37 @@ class Pages(msgspec.Struct, frozen=True, kw_only=True):
     client: str
     sights: bytes
     acks: bytes
+    stays: bytes
     watches: list[Watch]
 
     def history(self, names: Names) -> History:
         """The checker's view of it. The sights are made one at a time: all of a storm's at once would not fit."""
-        acks = _numbers(self.acks)
+        acks, stays = _numbers(self.acks), _numbers(self.stays)
         return History(
             client=self.client,
-            acks=[Ack(room=names[acks[at]], seq=acks[at + 1], event=names[acks[at + 2]]) for at in range(0, len(acks), _ACK)],
+            acks=[
+                Ack(room=names[acks[at]], seq=acks[at + 1], event=names[acks[at + 2]], said_at=acks[at + 3])
+                for at in range(0, len(acks), _ACK)
+            ],
             sights=_Sights(_numbers(self.sights), names),
             watches=self.watches,
+            stays=[
+                Stay(entered_at=stays[at], ends_at=stays[at + 1], left_at=stays[at + 2] or None)
+                for at in range(0, len(stays), _STAY)
+            ],
         )
 
 
 class Journal:
     """One client's; also its cursors: for each room that it watches the last `seq` that it saw."""
 
-    __slots__ = ("_acks", "_names", "_sights", "_watches", "client", "cursors")
+    __slots__ = ("_acks", "_names", "_sights", "_stays", "_watches", "client", "cursors", "repeated", "skipped")
 
     def __init__(self, client: str, names: Names) -> None:
         self.client, self._names = client, names
         self.cursors: dict[str, int] = {}
-        self._sights, self._acks = array("q"), array("q")
+        self.skipped = self.repeated = 0  # so far, as far as one client can tell: what was passed over, and what came (too) late
+        self._sights, self._acks, self._stays = array("q"), array("q"), array("q")
         self._watches: list[Watch] = []
 
     @property
@@ -71,11 +80,16 @@ class Journal:
         """How many events it saw."""
         return len(self._sights) // _SIGHT
 
-    def watch(self, room: str, *, after: int) -> None:
+    def watch(self, room: str, *, after: int, since: int = 0) -> None:
         """From here on every event of the room over `after` is owed; nothing changes where it is watched already."""
         if room not in self.cursors:
             self.cursors[room] = after
-            self._watches.append(Watch(room=room, after=after))
+            self._watches.append(Watch(room=room, after=after, since=since))
+
+    @property
+    def weight(self) -> int:
+        """Bytes of what it keeps."""
+        return sum(len(numbers) * numbers.itemsize for numbers in (self._sights, self._acks, self._stays))
 
     def unwatch(self, room: str, *, until: int) -> None:
         """Nothing over `until` is owed any more; nothing changes where it is not watched."""
@@ -92,12 +106,32 @@ class Journal:
         """An event arrived, live or replayed; times in ms."""
         names = self._names
         self._sights.extend((names.number(room), seq, names.number(event), at, expires_at))
-        if seq > self.cursors.get(room, seq):
+        cursor = self.cursors.get(room)
+        if cursor is None or not seq:
+            return
+        if seq > cursor:
+            self.skipped += seq - cursor - 1
             self.cursors[room] = seq
+        else:
+            self.repeated += 1
 
-    def acked(self, room: str, seq: int, event: str) -> None:
-        """The server's word that `event` is in `room` at `seq`."""
-        self._acks.extend((self._names.number(room), seq, self._names.number(event)))
+    def acked(self, room: str, seq: int, event: str, *, said_at: int = 0) -> None:
+        """The server's word that `event` is in `room` at `seq`; when it was said, in ms."""
+        self._acks.extend((self._names.number(room), seq, self._names.number(event), said_at))
+
+    def entered(self, *, at: int, ends_at: int) -> None:
+        """A session begins, to which there is a right until `ends_at`; times in ms."""
+        self._stays.extend((at, ends_at, 0))
+
+    def stays_until(self, ends_at: int) -> None:
+        """The right to the session that began last ends at another time."""
+        if self._stays:
+            self._stays[-2] = ends_at
+
+    def left(self, *, at: int) -> None:
+        """The session that began last has ended; nothing changes where it had already."""
+        if self._stays and not self._stays[-1]:
+            self._stays[-1] = at
 
     def known(self) -> Iterator[tuple[str, int]]:
         """Rooms, with a `seq` that this client knows of: what it was acked, and where its cursors are."""
@@ -107,7 +141,13 @@ class Journal:
 
     def pages(self) -> Pages:
         """All of it, as it stands."""
-        return Pages(client=self.client, sights=self._sights.tobytes(), acks=self._acks.tobytes(), watches=self._watches)
+        return Pages(
+            client=self.client,
+            sights=self._sights.tobytes(),
+            acks=self._acks.tobytes(),
+            stays=self._stays.tobytes(),
+            watches=self._watches,
+        )
 
 
 class _Sights(Sequence[Sight]):

@@ -109,6 +109,11 @@ class Link:
                 pass  # the other side sees the end all the same
         self._socket.close()
 
+    def cut(self) -> None:
+        """Close it without a word, as a machine that falls asleep."""
+        self._over = self._over or "cut by us"
+        self._socket.close()
+
     def _packets(self) -> list[bytes]:
         packets = []
         for event in self._protocol.events_received():

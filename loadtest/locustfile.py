@@ -1,132 +1,36 @@
-"""Storms on Locust: `locust -f loadtest/locustfile.py --headless --host http://a,http://b --users N --run-time T`.
+"""Storms on Locust: `locust -f loadtest/locustfile.py --headless --scenario cliff --host http://a,http://b`, or `--local 3`.
 
 Requests are named after what a person waits for, and their times are true: from the moment when a thing was due, be it late because of the
 server, of the network or of this process. So no pause leaves out the samples that it spoils (coordinated omission); and nothing
 that is merely received counts as 0 ms. Between machines the times of deliveries are as good as their clocks are in step.
 
-The checker's verdict decides the exit code: 0 only when it is clean, everybody was back, every message answered and nobody's code raised.
+The checker's verdict decides the exit code: 0 only when it is clean, everybody was back, every message answered, every objective met and
+nobody's code raised.
 """
 
+import atexit
 import logging
-from collections.abc import Callable
+import secrets
+import sys
+from argparse import Namespace
+from contextlib import ExitStack
 from typing import Any
 
 from locust import User, events, task
 from locust.argument_parser import LocustArgumentParser
+from locust.contrib.socketio import SocketIOUser
 from locust.env import Environment
 from locust.exception import StopUser
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import WorkerRunner
 
-from loadtest import people
+from loadtest import exporter, people, replaying, web_page
 from loadtest.client import Barred
-from loadtest.closing import Closing
-from loadtest.options import Plan, Unfit, add_options, plan_of, refuse
-from loadtest.outcome import Outcome
+from loadtest.cross_check import Crossing
+from loadtest.local_cluster import LocalCluster, LocalClusterError, local_cluster
+from loadtest.options import Unfit, add_options, plan_of, refuse
+from loadtest.run import Run
 from loadtest.storm import Person, Storm
-
-CHAT = "chat"  # the type of all requests
-_log = logging.getLogger("tidegate.storm")
-
-
-class Code(Exception):
-    """Why something was refused, as Locust's table of errors shows it."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
-class Requests:
-    """Tells Locust of everything, as requests: see `loadtest.observer.Observer`."""
-
-    def __init__(self, environment: Environment) -> None:
-        self._fire: Callable[..., None] = environment.events.request.fire
-
-    def _tell(self, name: str, took_s: float | None, error: Exception | None = None) -> None:
-        took_ms = None if took_s is None else took_s * 1000
-        self._fire(request_type=CHAT, name=name, response_time=took_ms, response_length=0, exception=error, context={})
-
-    def connected(self, took_s: float, *, again: bool) -> None:
-        self._tell("reconnect" if again else "connect", took_s)
-
-    def renewed(self, took_s: float) -> None:
-        self._tell("renewal", took_s)
-
-    def acked(self, took_s: float) -> None:
-        self._tell("send to ack", took_s)
-
-    def delivered(self, took_s: float, *, replayed: bool) -> None:
-        self._tell("send to delivery, missed and replayed" if replayed else "send to delivery", took_s)
-
-    def expired(self, late_s: float) -> None:
-        self._tell("end of a token, lateness", late_s)
-
-    def refused(self, what: str, code: str) -> None:
-        self._tell(f"{what}, refused", None, Code(code))  # it took no time that could be told: it counts, without one
-
-
-class Run:
-    """What this process knows of the run: its plan, its storm while it has users, its outcome at last."""
-
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
-        self._plan: Plan | None = None
-        self._storm: Storm | None = None
-        self._outcome: Outcome | None = None
-        self._joined = 0
-        self._closing = Closing(environment, self.storm)
-        for event, listener in (
-            (environment.events.test_start, self._start),
-            (environment.events.test_stopping, self._stopping),
-            (environment.events.test_stop, self._stop),
-            (environment.events.quitting, self._quitting),
-            (environment.events.quit, self._quit),
-        ):
-            event.add_listener(listener)
-
-    def storm(self) -> Storm:
-        """The storm of this process, of which there is one from the start on."""
-        assert self._storm is not None
-        return self._storm
-
-    def join(self) -> Person:
-        """A new user of this process."""
-        worker = getattr(self._environment.runner, "worker_index", 0)
-        number, self._joined = self._joined, self._joined + 1
-        return self.storm().join(f"load-{worker}-{number}", number)
-
-    def _start(self, **_: Any) -> None:
-        """A test begins: the first or, with Locust's page, another."""
-        options, environment = self._environment.parsed_options, self._environment
-        assert options is not None
-        self._plan = plan = plan_of(options, environment.host)
-        self._outcome, self._joined = None, 0
-        if not isinstance(environment.runner, MasterRunner):
-            requests = Requests(environment)
-            self._storm = Storm(plan.scenario, hosts=plan.hosts, mint=plan.mint, observer=requests, seed=plan.seed)
-
-    def _stopping(self, **_: Any) -> None:
-        """Bring everybody to rest and judge, before the users are ended; on a worker the master asks for it."""
-        if self._plan is not None and not isinstance(self._environment.runner, WorkerRunner):
-            _log.info("coming to rest: nobody begins anything any more")
-            self._outcome = self._closing.close(limit_s=self._plan.settle_s, tolerance_ms=self._plan.tolerance_ms)
-
-    def _stop(self, **_: Any) -> None:
-        if self._storm is not None:
-            self._storm.end()
-
-    def _quitting(self, **_: Any) -> None:
-        environment = self._environment
-        assert environment.runner is not None
-        if isinstance(environment.runner, WorkerRunner):
-            return
-        environment.runner.stop()  # interrupted: the closing is still to come
-        if self._outcome is not None:
-            environment.process_exit_code = 0 if self._outcome.ok and not environment.runner.exceptions else 1
-
-    def _quit(self, **_: Any) -> None:
-        if self._outcome is not None:
-            print("\n".join(self._outcome.lines()), flush=True)  # noqa: T201 - the last words of the command
-
+from loadtest.waiting import begin_now
 
 _runs: dict[Environment, Run] = {}
 
@@ -138,14 +42,50 @@ def _options(parser: LocustArgumentParser, **_: Any) -> None:
 def _init(environment: Environment, **_: Any) -> None:
     options = environment.parsed_options
     assert options is not None
-    if not isinstance(environment.runner, WorkerRunner):  # which gets its flags from the master
-        try:
-            plan = plan_of(options, environment.host)
-        except Unfit as unfit:
-            refuse(unfit)
-        for kind in environment.user_classes:
-            kind.weight = plan.scenario.people[kind.__name__]
-    _runs[environment] = Run(environment)
+    if options.brief:
+        options.only_summary = True
+        logging.getLogger("locust.stats_logger").setLevel(logging.ERROR)
+    if isinstance(environment.runner, WorkerRunner):  # which gets its flags from the master
+        _runs[environment] = Run(environment, None)
+        return
+    local = _begun(environment, options)
+    try:
+        plan = plan_of(options, environment.host)
+    except Unfit as unfit:
+        refuse(unfit)
+    # what was not said is as the scenario has it
+    options.num_users, options.run_time = plan.scenario.users, options.run_time or round(plan.scenario.run_s)
+    options.spawn_rate = plan.scenario.users / plan.scenario.arrive_s
+    begin_now()  # the clock that Locust's --run-time goes by stood still while everything was imported
+    run = _runs[environment] = Run(environment, local)
+    run.weigh(plan)
+    if environment.web_ui is not None:
+        web_page.extend(environment.web_ui, run)
+    elif options.prometheus_port is not None:
+        exporter.serve(run, options.prometheus_port)
+
+
+def _begun(environment: Environment, options: Namespace) -> LocalCluster | None:
+    """The local cluster, where one is asked for; it ends with this process."""
+    if not options.local:
+        return None
+    if not any((options.jwt_secret, options.jwt_secret_file, options.issuer_url)):
+        options.jwt_secret = secrets.token_urlsafe(48)
+    try:
+        plan_of(options, None)
+    except Unfit as unfit:
+        refuse(unfit)
+    if options.jwt_secret is None:
+        refuse(Unfit(["--local: takes --jwt-secret or nothing for its key, got --jwt-secret-file or --issuer-url"]))
+    kept = ExitStack()
+    atexit.register(kept.close)
+    try:
+        cluster = kept.enter_context(local_cluster(options.local, options.jwt_secret))
+    except LocalClusterError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - for whoever gave the command
+        sys.exit(1)
+    environment.host = options.host = ",".join(cluster.hosts)
+    return cluster
 
 
 events.init_command_line_parser.add_listener(_options)
@@ -160,6 +100,10 @@ class _Someone(User):
         """What this kind of person does until their greenlet is ended."""
         raise NotImplementedError
 
+    def join(self, run: Run) -> Person:
+        """Take part."""
+        return run.join(type(self).__name__)
+
     def on_stop(self) -> None:
         """Ended by Locust: at the end, or because there are to be fewer users."""
         if self.person is not None:
@@ -169,8 +113,10 @@ class _Someone(User):
     def live(self) -> None:
         """Everything that this user does."""
         run = _runs[self.environment]
+        if not run.under_way:
+            raise StopUser
         if self.person is None:
-            self.person = run.join()
+            self.person = self.join(run)
         try:
             self.behave(self.person, run.storm())
         except Barred:
@@ -206,3 +152,35 @@ class Hopper(_Someone):
 
     def behave(self, person: Person, storm: Storm) -> None:
         people.hop(person, storm)
+
+
+class Replayer(_Someone):
+    """See `replaying`."""
+
+    def join(self, run: Run) -> Person:
+        assert run.plan is not None and run.plan.recorded is not None
+        name, number = run.next_user()
+        people_of_log = run.plan.recorded.people
+        place = number * run.workers + run.worker  # each worker has its own
+        return replaying.join(run.storm(), name, people_of_log[place % len(people_of_log)])
+
+    def behave(self, person: Person, storm: Storm) -> None:
+        replaying.live(person, storm)
+
+
+class CrossChecker(SocketIOUser):
+    """See `cross_check`."""
+
+    crossing: Crossing | None = None
+
+    def on_stop(self) -> None:
+        """Ended by Locust."""
+        if self.crossing is not None:
+            self.crossing.leave()
+
+    @task
+    def live(self) -> None:
+        """Everything that this user does."""
+        run = _runs[self.environment]
+        self.crossing = Crossing(self, run.storm(), *run.next_user())
+        self.crossing.live()

@@ -6,8 +6,17 @@ from typing import Protocol
 class Observer(Protocol):
     """Is told of each thing that a person would wait for; times in seconds."""
 
+    def tried(self) -> None:
+        """A handshake begins: a request for a connection is on its way."""
+
+    def welcomed(self) -> None:
+        """A session begins."""
+
     def connected(self, took_s: float, *, again: bool) -> None:
         """Level with the cluster: since the first try, or (`again`) since the last connection was lost; waits are part of it."""
+
+    def lost(self, code: str) -> None:
+        """A session is over, with its connection."""
 
     def renewed(self, took_s: float) -> None:
         """The token of an open session was replaced, so long after that was asked for."""
@@ -20,6 +29,12 @@ class Observer(Protocol):
 
     def expired(self, late_s: float) -> None:
         """The session was told of its end, so long after `exp`."""
+
+    def revoked(self, took_s: float) -> None:
+        """The session was told that it is withdrawn, so long after that was asked for."""
+
+    def crossed(self, took_s: float) -> None:
+        """A message of Locust's own `SocketIOUser` was acked, so long after it was due."""
 
     def refused(self, what: str, code: str) -> None:
         """`what` (connect, renew, or a command by its name) was refused, or not to be had (`lost`)."""

@@ -7,6 +7,7 @@ import msgspec
 
 from loadtest.checker import Verdict, check
 from loadtest.journal import Names, Pages
+from loadtest.measures import Measures
 
 MOST_FAULTS = 20  # that are told one by one
 
@@ -31,13 +32,43 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
         return ", ".join(parts + [f"{count} refused for good: {code}" for code, count in sorted(self.barred.items())])
 
 
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """What a process of the load test, or all of them, took of the machine."""
+
+    processes: int = 1
+    people: int = 0
+    events: int = 0  # packets that came: events, acks, pings, and what handshakes are made of
+    cpu_s: float = 0.0  # since the storm began
+    memory_kib: int = 0  # resident at the end
+    grown_kib: int = 0  # of which since the storm began
+    kept_kib: int = 0  # of which for the histories
+    late_ms: int = 0  # the longest that it kept a packet waiting
+
+    def __add__(self, other: "Cost") -> "Cost":
+        names = ("processes", "people", "events", "cpu_s", "memory_kib", "grown_kib", "kept_kib")
+        sums = {name: getattr(self, name) + getattr(other, name) for name in names}
+        return Cost(**sums, late_ms=max(self.late_ms, other.late_ms))
+
+    @property
+    def us_an_event(self) -> float:
+        """Microseconds of processor time, of everything that was done, by event."""
+        return round(1e6 * self.cpu_s / self.events, 1) if self.events else 0.0
+
+    @property
+    def kib_a_person(self) -> float:
+        """Without what is kept for the verdict."""
+        return round(max(0, self.grown_kib - self.kept_kib) / self.people, 1) if self.people else 0.0
+
+
 class Handover(msgspec.Struct, frozen=True, kw_only=True):
     """What a process gives to whoever judges the run."""
 
     names: Sequence[str]
     pages: list[Pages]
     leftover: Leftover
-    late_ms: int  # the longest that this process itself kept a packet waiting
+    cost: Cost = Cost()
+    measures: Measures = msgspec.field(default_factory=Measures)  # those that it had not told before
+    problems: list[str] = []  # that are no client's
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,19 +76,21 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     verdict: Verdict
     leftover: Leftover
-    late_ms: int  # the longest that a process of the load test itself kept a packet waiting
+    cost: Cost
     missing: int = 0  # workers that did not hand over their histories
+    problems: Sequence[str] = ()  # of the storm itself: what was to happen and did not
 
     @property
     def ok(self) -> bool:
         """Clean, of all histories, and of a storm in which something happened."""
-        return self.verdict.ok and not self.leftover and not self.missing and self.verdict.seen > 0
+        return self.verdict.ok and not self.leftover and not self.missing and not self.problems and self.verdict.seen > 0
 
     def lines(self) -> list[str]:
         """What there is to tell of it."""
         lines = [f"verdict: {'clean' if self.ok else 'NOT CLEAN'}: {self.verdict}"]
         lines += [
-            f"  {fault.kind}: {fault.client} in {fault.room} at {fault.seq} {fault.event}"
+            f"  {fault.kind}: {fault.client}"
+            + (f" in {fault.room} at {fault.seq} {fault.event}" if fault.room else f" {fault.event}")
             for fault in self.verdict.faults[:MOST_FAULTS]
         ]
         if len(self.verdict.faults) > MOST_FAULTS:
@@ -68,10 +101,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
             lines.append(f"  {self.missing} workers did not hand over what their users saw")
         if not self.verdict.seen:
             lines.append("  nobody saw anything")
-        return [*lines, f"the load test itself kept packets waiting for {self.late_ms} ms at most"]
+        lines += [f"  {problem}" for problem in self.problems]
+        return [*lines, f"the load test itself kept packets waiting for {self.cost.late_ms} ms at most"]
 
 
-def judged(handovers: list[Handover], *, tolerance_ms: int, missing: int) -> Outcome:
+def judged(handovers: Sequence[Handover], *, tolerance_ms: int, missing: int, problems: Sequence[str] = ()) -> Outcome:
     """The outcome of a storm from what all its processes handed over."""
     histories = []
     for handover in handovers:
@@ -80,6 +114,7 @@ def judged(handovers: list[Handover], *, tolerance_ms: int, missing: int) -> Out
     return Outcome(
         verdict=check(histories, tolerance_ms=tolerance_ms),
         leftover=sum((handover.leftover for handover in handovers), Leftover()),
-        late_ms=max((handover.late_ms for handover in handovers), default=0),
+        cost=sum((handover.cost for handover in handovers), Cost(processes=0)),
         missing=missing,
+        problems=(*problems, *(problem for handover in handovers for problem in handover.problems)),
     )

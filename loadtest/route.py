@@ -61,6 +61,7 @@ class End(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     retry_after_s: float | None = None
     lasted_s: float | None = None
+    opened: bool = False  # the transport had been opened
 
 
 class Backoff:

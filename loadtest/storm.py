@@ -4,17 +4,22 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import gevent
 import msgspec
 
-from loadtest.client import Client
+from loadtest.client import Away, Client
+from loadtest.clock import monotonic, monotonic_at, wall
 from loadtest.journal import Journal, Names
+from loadtest.live import Live
 from loadtest.observer import Observer
-from loadtest.outcome import Handover, Leftover
+from loadtest.options import Plan
+from loadtest.outcome import Leftover
 from loadtest.route import Route
-from loadtest.scenarios import Scenario
-from loadtest.tokens import Mint
+from loadtest.shapes import Absence, Shape
+from loadtest.stock import StockRoute
+from loadtest.tokens import Token
 
 _LOOK_S = 0.05
 
@@ -52,35 +57,75 @@ class Person(msgspec.Struct):
 class Storm:
     """A run from its start to its end. Its people are driven by greenlets of their own."""
 
-    def __init__(self, scenario: Scenario, *, hosts: Sequence[str], mint: Mint, observer: Observer, seed: str) -> None:
-        """`hosts`: the nodes' origins, or one load balancer's."""
-        self.scenario, self._hosts, self._mint, self._observer, self._seed = scenario, hosts, mint, observer, seed
-        self.rooms = [f"load-{number}" for number in range(scenario.rooms)]
-        self.run = f"{time.time_ns():x}"  # in the ids of messages: those of another run are others
+    def __init__(self, plan: Plan, *, observer: Observer, began: float) -> None:
+        """`began`: when the storm did, by the wall's clock; the same for all its processes."""
+        self.plan, self.scenario, self.shape, self.began = plan, plan.scenario, Shape(scenario=plan.scenario), began
+        self.rooms = [f"{plan.prefix}-{number}" for number in range(plan.scenario.rooms)]
+        self.run = f"{int(began * 1000):x}"  # in the ids of messages: those of another run are others
         self.quiet = False  # nobody begins anything any more
         self.people: list[Person] = []
-        self._names = Names()
-        self._pulse = Pulse()
+        self.onlookers: list[Journal] = []  # of others who take part, and are judged like everybody
+        self.names = Names()
+        self.observer, self._pulse = observer, Pulse()
 
-    def join(self, name: str, number: int) -> Person:
+    @property
+    def now_s(self) -> float:
+        """Seconds since the start."""
+        return wall() - self.began
+
+    def draw(self, name: str) -> random.Random:
+        """What somebody of this name draws from."""
+        return random.Random(f"{self.plan.seed}/{name}")  # noqa: S311 - to be drawn again exactly
+
+    def join(self, kind: str, name: str, number: int) -> Person:
         """A new person, the `number`th: its name is its user's."""
-        draw = random.Random(f"{self._seed}/{name}")  # noqa: S311 - to be drawn again exactly
-        first = number % len(self._hosts)
-        others = [*self._hosts[:first], *self._hosts[first + 1 :]]
-        draw.shuffle(others)
-        client = Client(
-            user=name,
-            mint=self._mint,
-            route=Route([self._hosts[first], *others], draw.random),
-            journal=Journal(name, self._names),
-            observer=self._observer,
-            pulse=self._pulse,
-            renews=draw.random() < self.scenario.renewing,
-            draw=draw.random,
-        )
+        draw = self.draw(name)
+        route = self._route(number, draw)
+        renews, absence = draw.random() < self.scenario.renewing, self.shape.absence(kind, draw.random)
+        away = [] if absence is None or absence.ends_s <= self.now_s else [self._away(absence)]
+        client = self.client(name, draw, route, partial(self._token, name, absence), renews=renews, away=away)
         person = Person(client, draw)
         self.people.append(person)
         return person
+
+    def client(
+        self,
+        name: str,
+        draw: random.Random,
+        route: Route | StockRoute,
+        tokens: Callable[[bool], Token],
+        *,
+        renews: bool,
+        away: Sequence[Away],
+    ) -> Client:
+        """A client that tells this storm of everything."""
+        return Client(
+            user=name,
+            tokens=tokens,
+            route=route,
+            journal=Journal(name, self.names),
+            observer=self.observer,
+            pulse=self._pulse,
+            renews=renews,
+            draw=draw.random,
+            away=away,
+        )
+
+    def _route(self, number: int, draw: random.Random) -> Route | StockRoute:
+        hosts = self.plan.hosts
+        first = number % len(hosts)
+        if self.plan.stock:
+            return StockRoute(hosts[first], draw.random)
+        others = [*hosts[:first], *hosts[first + 1 :]]
+        draw.shuffle(others)
+        return Route([hosts[first], *others], draw.random)
+
+    def _away(self, absence: Absence) -> Away:
+        begins, ends = (monotonic_at(self.began + moment) for moment in (absence.begins_s, absence.ends_s))
+        return Away(max(begins, monotonic()), ends, stale=absence.stale)
+
+    def _token(self, name: str, absence: Absence | None, renewal: bool) -> Token:
+        return self.plan.mint(name, self.shape.life_s(self.now_s, renewal=renewal, absence=absence))
 
     def leave(self, person: Person) -> None:
         """Take a person out: nothing more is owed to them."""
@@ -94,10 +139,12 @@ class Storm:
     def settle(self, limit_s: float) -> dict[str, int]:
         """Let nobody begin anything more, and wait until everybody is back and has every answer. Returns how far each room got."""
         self.quiet = True
+        for person in self.people:
+            person.client.stay()
         self._wait(lambda client: client.here and client.idle, limit_s)
         ends: dict[str, int] = {}
-        for person in self.people:
-            for room, seq in person.client.journal.known():
+        for journal in self.journals():
+            for room, seq in journal.known():
                 ends[room] = max(ends.get(room, 0), seq)
         return ends
 
@@ -105,16 +152,33 @@ class Storm:
         """Wait until everybody has seen their rooms up to here."""
         self._wait(lambda c: c.here and all(seq >= ends.get(room, 0) for room, seq in c.journal.cursors.items()), limit_s)
 
-    def hand_over(self) -> Handover:
-        """What everybody was acked and saw, as it stands now."""
+    def leftover(self) -> Leftover:
+        """What has not come to rest."""
         clients = [client for client in self._taking_part() if client.barred is None]
-        leftover = Leftover(
+        return Leftover(
             away=sum(not client.here for client in clients),
             unacked=sum(client.unacked for client in clients),
             barred=dict(Counter(p.client.barred for p in self.people if p.client.barred is not None)),
         )
-        pages = [person.client.journal.pages() for person in self.people]
-        return Handover(names=self._names.texts, pages=pages, leftover=leftover, late_ms=round(self._pulse.worst_s * 1000))
+
+    def live(self) -> Live:
+        """How it stands now."""
+        clients = list(self._taking_part())
+        return Live(
+            people=len(clients),
+            here=sum(client.here for client in clients),
+            asleep=sum(client.away for client in clients),
+            unacked=sum(client.unacked for client in clients),
+            seen=sum(journal.seen for journal in self.journals()),
+            skipped=sum(journal.skipped for journal in self.journals()),
+            repeated=sum(journal.repeated for journal in self.journals()),
+            late_ms=round(self._pulse.worst_s * 1000),
+        )
+
+    def journals(self) -> Iterator[Journal]:
+        """Of everybody who has taken part."""
+        yield from (person.client.journal for person in self.people)
+        yield from self.onlookers
 
     def end(self) -> None:
         """Stop what it does by itself; idempotent."""

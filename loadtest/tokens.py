@@ -4,16 +4,17 @@ A load test signs as an identity provider would; it shares nothing with the code
 """
 
 import re
-import time
 import urllib.request
-from collections.abc import Callable
+from base64 import urlsafe_b64decode
+from typing import Protocol
 
 import jwt
 import msgspec
 
-Mint = Callable[[str], str]
-"""From a user to a fresh token. Raises `TokenUnavailable`."""
+from loadtest import clock
+
 FETCH_S = 10.0
+_SHORTEST_S = 1.0  # that an issuer is asked for
 _BY_KID = re.compile(r"([A-Za-z0-9._-]{1,64}):([^,]{32,})(?:,|\Z)")
 
 
@@ -21,33 +22,63 @@ class TokenUnavailable(Exception):
     """No token can be had now."""
 
 
-def minted(secret: str, *, ttl_s: float, issuer: str | None = None, audience: str | None = None) -> Mint:
-    """Tokens that live `ttl_s` from the moment they are minted. `secret` as in `TIDEGATE_JWT_SECRET`: of several, the first signs."""
+class Token(msgspec.Struct, frozen=True):
+    """A token, and when it ends by its own word: in ms since the epoch."""
+
+    text: str
+    ends_at: int
+
+
+class Mint(Protocol):
+    """Where tokens come from."""
+
+    def __call__(self, user: str, ttl_s: float, *, scope: str | None = None) -> Token:
+        """A fresh one that lives so long. Raises `TokenUnavailable`."""
+
+
+def minted(secret: str, *, issuer: str | None = None, audience: str | None = None) -> Mint:
+    """Tokens signed here. `secret` as in `TIDEGATE_JWT_SECRET`: of several, the first signs."""
     named = _BY_KID.match(secret)
     key, headers = (named[2], {"kid": named[1]}) if named is not None else (secret, None)
     fixed = {name: value for name, value in (("iss", issuer), ("aud", audience)) if value is not None}
 
-    def mint(user: str) -> str:
-        now = time.time()
-        return jwt.encode({"sub": user, "iat": now, "exp": now + ttl_s, **fixed}, key, algorithm="HS256", headers=headers)
+    def mint(user: str, ttl_s: float, *, scope: str | None = None) -> Token:
+        now = clock.wall()
+        claims = {"sub": user, "iat": now, "exp": now + ttl_s, **fixed} | ({"scope": scope} if scope else {})
+        return Token(jwt.encode(claims, key, algorithm="HS256", headers=headers), int((now + ttl_s) * 1000))
 
     return mint
 
 
-class _Token(msgspec.Struct):
+class _Answer(msgspec.Struct):
     token: str
 
 
-def fetched(url: str, *, ttl_s: float) -> Mint:
-    """Tokens of an issuer that answers `POST {"user", "ttl"}` with `{"token"}`, as a node's `/dev/token` does."""
+class _Claims(msgspec.Struct):
+    exp: float
 
-    def fetch(user: str) -> str:
-        body = msgspec.json.encode({"user": user, "ttl": max(1, round(ttl_s))})
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - the operator's own URL
+
+def fetched(url: str) -> Mint:
+    """Tokens of an issuer that answers `POST {"user", "ttl", "scope"?}` with `{"token"}`, as a node's `/dev/token` does."""
+
+    def fetch(user: str, ttl_s: float, *, scope: str | None = None) -> Token:
+        asked = {"user": user, "ttl": max(_SHORTEST_S, round(ttl_s, 3))} | ({"scope": scope} if scope else {})
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(url, msgspec.json.encode(asked), headers)  # noqa: S310 - the operator's own URL
         try:
             with urllib.request.urlopen(request, timeout=FETCH_S) as answer:  # noqa: S310
-                return msgspec.json.decode(answer.read(), type=_Token).token
-        except (OSError, msgspec.MsgspecError) as error:
+                text = msgspec.json.decode(answer.read(), type=_Answer).token
+                return Token(text, ends_at(text))
+        except (OSError, ValueError, msgspec.MsgspecError) as error:
             raise TokenUnavailable(str(error)) from None
 
     return fetch
+
+
+def ends_at(text: str) -> int:
+    """When a token ends, in ms since the epoch, as it says itself. Raises `ValueError` where it does not."""
+    parts = text.split(".")
+    if len(parts) != 3:
+        raise ValueError("not a token of three parts")
+    claims = urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
+    return int(msgspec.json.decode(claims, type=_Claims).exp * 1000)

@@ -45,7 +45,11 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Disconnected(msgspec.Struct, frozen=True):
-    """The server ended the namespace, or the connection, with a packet."""
+    """The server ended the namespace: no stock client comes back from that by itself."""
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """The server closes the transport."""
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -62,7 +66,7 @@ class Acked(msgspec.Struct, frozen=True):
     payload: msgspec.Raw
 
 
-Packet: TypeAlias = Event | Acked | Ping | Opened | Connected | Refusal | Disconnected
+Packet: TypeAlias = Event | Acked | Ping | Opened | Connected | Refusal | Disconnected | Closed
 
 
 # What they carry; times in ms
@@ -180,8 +184,10 @@ def parse(packet: bytes) -> Packet:
                 return Ping()
             case b"40":
                 return Connected()
-            case b"41" | b"1":
+            case b"41":
                 return Disconnected()
+            case b"1":
+                return Closed()
             case b"44":
                 data = _refused.decode(packet[2:]).data
                 return Refusal(data.code, data.retry_after)

@@ -21,14 +21,14 @@ import structlog
 from broker.log import Broker
 from broker.topology import control_partition
 from node.auth.admission import Admission
-from node.auth.configured import key_problems, key_source, policy_of, token_life
+from node.auth.configured import check_supported, key_source, policy_of, token_life
 from node.auth.deadlines import Schedule
 from node.auth.jwks import IssuerKeys
 from node.auth.levelling import Levels
 from node.auth.tickets import Tickets, ticket_keys
 from node.auth.tokens import sign
 from node.auth.verifier import Verifier
-from node.config import ConfigurationError, Settings
+from node.config import Settings
 from node.core.effects import Applied, Effect, Lost
 from node.core.errors import Refused
 from node.core.events import ControlEvent, Event, NodeStarted, TokensRevoked, UserSuspended
@@ -40,9 +40,10 @@ from node.edge.fanout import Fanout
 from node.edge.gateway import Gateway
 from node.edge.handshake import Judge
 from node.edge.http import HttpFace, http_app, metrics_app
+from node.edge.listener import bind
 from node.edge.origins import Origins
 from node.edge.quota import Quota
-from node.edge.server import Server, bind, make_server
+from node.edge.server import Server, make_server
 from node.edge.witness import Witness
 from node.flow.chat import ChatFlow
 from node.flow.committer import Committer
@@ -285,6 +286,8 @@ class Node:
 
     async def _stop(self) -> None:
         await self._stopping.wait()
+        self.gateway.draining = True
+        self.presence.beat()  # a node with few sessions has ended before its next beat
         _log.info("draining", node=self._settings.node_id, sessions=len(self.gateway.sessions))
         async with asyncio.timeout(self._settings.drain_seconds or None) as limit:
             await self.gateway.drain()
@@ -310,6 +313,7 @@ class Node:
 
     def _late(self, lag_s: float) -> None:
         self.metrics.loop_lag.observe(lag_s)
+        self.status.late(lag_s)
         self._door.look(lag_s)
 
     def _traced(self, name: str, traceparent: str | None) -> AbstractContextManager[str]:
@@ -414,14 +418,3 @@ def _door(settings: Settings, store: Store, epoch: str) -> Door:
 
     admission = Admission(rate=settings.handshake_rate, burst=settings.handshake_burst, draw=random.random)
     return Door(admission, Tickets(ticket_keys(settings.jwt_secret.values(), epoch), resumable))
-
-
-def check_supported(settings: Settings) -> None:
-    """What the contract has and this version does not: said at the start rather than ignored."""
-    problems = key_problems(settings)
-    if settings.handshake != "namespace" and set(settings.token_sources) == {"auth"}:
-        problems.append(
-            "TIDEGATE_TOKEN_SOURCES: takes header, query or a cookie where the HTTP request is judged, got auth alone"
-        )
-    if problems:
-        raise ConfigurationError(problems)

@@ -26,7 +26,7 @@ _MOST_SECRET_FILE = 1_048_576  # bytes; a key set is a few KiB
 
 # Kubernetes gives a container variables for each Service: one that is called `tidegate…` would look like ours.
 _FOREIGN = re.compile(r"TIDEGATE_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)\Z")
-_OTHERS = ("TIDEGATE_TEST_", "TIDEGATE_BENCH_")  # read by the tests and the benchmarks, not by a node
+_OTHERS = ("TIDEGATE_TEST_", "TIDEGATE_BENCH_", "TIDEGATE_STORM_")  # read by tests, benchmarks and storms, not by a node
 
 
 class ConfigurationError(Exception):

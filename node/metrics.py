@@ -13,7 +13,7 @@ from node.core.commands import NAMES
 from node.core.errors import Code
 from node.core.events import EndReason, Event
 from node.exposition import Registry
-from node.instruments import Described, each, joint
+from node.instruments import Counter, Described, Family, each, joint
 from node.process_readings import ProcessReadings
 
 FAST_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -157,6 +157,7 @@ class Metrics:
         self.events = r.counters("tidegate_log_events_total")
         self.broker_reconnects = r.counters("tidegate_broker_reconnects_total").labels()
         self.canary_seconds = r.histograms("tidegate_canary_seconds").labels()
+        self.last_canary_s: float | None = None  # where there is no broker
         self.deliveries = r.counters("tidegate_deliveries_total").labels()
         self.delivery_seconds = r.histograms("tidegate_delivery_seconds").labels()
         self.slow_sockets = r.counters("tidegate_slow_sockets_total").labels()
@@ -175,10 +176,16 @@ class Metrics:
 
     def handshake_counts(self) -> dict[str, int]:
         """Handshakes since the start, by outcome."""
-        counts = {"accepted": 0, "refused": 0, "busy": 0}
-        for (_, _, outcome, _, _), counter in self.handshakes.children.items():
-            counts[outcome] = counts.get(outcome, 0) + counter.value
-        return counts
+        return {"accepted": 0, "refused": 0, "busy": 0} | totals(self.handshakes, "outcome")
+
+
+def totals(counters: Family[Counter], label: str) -> dict[str, int]:
+    """What counters have counted since the start, by one of their labels; without what is nought, or has none there."""
+    place, counts = counters.described.label_names.index(label), dict[str, int]()
+    for values, counter in counters.children.items():
+        if values[place] and counter.value:
+            counts[values[place]] = counts.get(values[place], 0) + counter.value
+    return counts
 
 
 def expiring(ending_by: Callable[[int], int], now: int) -> list[tuple[str, int]]:

@@ -12,7 +12,6 @@ import structlog
 from broker.address import AmqpAddress, MemoryAddress, SqliteAddress
 from broker.log import Broker, LogUnavailable
 from broker.memory import open_memory
-from broker.rabbitmq import open_rabbitmq
 from broker.sqlite import open_sqlite
 from node.config import ConfigurationError, Settings
 from node.metrics import Metrics
@@ -47,6 +46,7 @@ class _BrokerSeen:
 
     def canary(self, seconds: float) -> None:
         self._metrics.canary_seconds.observe(seconds)
+        self._metrics.last_canary_s = round(seconds, 4)
 
 
 @asynccontextmanager
@@ -62,6 +62,8 @@ async def open_broker(settings: Settings, metrics: Metrics) -> AsyncIterator[Bro
                 case MemoryAddress():
                     broker = await stack.enter_async_context(open_memory(partitions=partitions))
                 case AmqpAddress(urls):
+                    from broker.rabbitmq import open_rabbitmq  # noqa: PLC0415  aio-pika, for who has a broker
+
                     opening = open_rabbitmq(urls, partitions=partitions, name=name, observe=_BrokerSeen(metrics))
                     broker = await stack.enter_async_context(opening)
         except ValueError as error:

@@ -1,20 +1,24 @@
 """What a node tells of itself: whether it is ready, its state for the cluster, its gauges."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from broker.log import Broker
+from node.auth.forecast import Forecast, added, forecast
 from node.edge.gateway import Gateway
 from node.exposition import Reading
 from node.flow.committer import Committer
-from node.flow.presence import Presence
+from node.flow.presence import SUMMED, Presence
 from node.flow.projector import Projector
 from node.flow.store import Store
+from node.loop_lag import EVERY_S
 from node.memory_limit import memory_limit
-from node.metrics import REASONS, Metrics, expiring
+from node.metrics import REASONS, Metrics, expiring, totals
 from node.watch import Watch
 
+LATELY_S = 5.0  # over which the worst lag of the event loop is told
 OVERDUE_MS = 250  # past its end a session is closed within this (PROTOCOL section 5)
 
 
@@ -34,6 +38,9 @@ class Status:
     ) -> None:
         self._version, self._broker, self._log, self._store, self._projector = version, broker, broker.log, store, projector
         self._metrics, self._most_sessions, self._clock = metrics, most_sessions, clock
+        self._started_at = clock()
+        self._forecast_of: tuple[int, Forecast] = (0, {})  # the second of its counting
+        self._loop_lag_s: deque[float] = deque([0.0], maxlen=round(LATELY_S / EVERY_S))
         self._memory_limit = memory_limit()
         self.watch = Watch(self.not_ready)
         self.gateway: Gateway
@@ -65,36 +72,58 @@ class Status:
         reasons = self.not_ready()
         return next((name for name in ("draining", "diverged", "catching up", "log behind") if name in reasons), None)
 
+    def late(self, lag_s: float) -> None:
+        """The event loop was late by so much."""
+        self._loop_lag_s.append(lag_s)
+
     def state(self) -> dict[str, Any]:
-        """What this node tells the others: its entry in `/api/cluster`."""
-        partitions, not_ready = range(self._log.partitions), self.not_ready()
+        """What this node tells the others: its entry in `/api/cluster`, and what it adds to the cluster's forecast."""
+        partitions, not_ready, now = range(self._log.partitions), self.not_ready(), self._clock()
+        schedule, metrics = self.gateway.schedule, self._metrics
         return {
             "version": self._version,
+            "started_at": self._started_at,
             "ready": not not_ready,
             "not_ready": not_ready,
             "sessions": len(self.gateway.sessions),
             "connections": self.gateway.connections(),
-            "expiring": dict(expiring(self.gateway.schedule.expiring, self._clock())),
-            "renewal_peak_per_second": self.gateway.schedule.levels.peak_per_second(self._clock()),
+            "expiring": dict(expiring(schedule.expiring, now)),
+            "forecast": self._forecast(now),
+            "renewal_peak_per_second": schedule.levels.peak_per_second(now),
             "handshake_capacity_per_second": round(self.gateway.door.capacity(), 1),
-            "handshakes": self._metrics.handshake_counts(),
+            "handshakes": metrics.handshake_counts(),
+            "handshake_codes": totals(metrics.handshakes, "code"),
+            "renewals": totals(metrics.refreshes, "outcome"),
+            "session_ends": totals(metrics.session_ends, "reason"),
             "positions": {str(p): self._store.position(p).offset for p in partitions},
             "lag_seconds": max(map(self.lag_seconds, partitions)),
+            "loop_lag_seconds": round(max(self._loop_lag_s), 4),
+            "log_up": self._log.up,
+            "canary_seconds": metrics.last_canary_s,
+            "unrecorded": self.committer.unrecorded,
+            **self.gateway.outboxes(),
         }
+
+    def _forecast(self, now: int) -> Forecast:
+        """Counted once a second: a heartbeat and an operator's page want it at about the same time."""
+        second, schedule = now // 1_000, self.gateway.schedule
+        if self._forecast_of[0] != second:
+            self._forecast_of = second, forecast(schedule.end_seconds, schedule.levels.seconds, now)
+        return self._forecast_of[1]
 
     def cluster(self) -> dict[str, Any]:
         """All nodes that are there: `/api/cluster`, and `stats` on `/admin`."""
-        nodes = dict(sorted(self.presence.nodes().items()))
+        nodes, now = dict(sorted(self.presence.nodes().items())), self._clock()
         return {
-            "at": self._clock(),
-            "nodes": nodes,
+            "at": now,
+            "nodes": {name: _without_forecast(state) for name, state in nodes.items()},
             "sessions": sum(state.get("sessions", 0) for state in nodes.values()),
-            "expiring": _sums(state.get("expiring", {}) for state in nodes.values()),
+            "forecast": added((state.get("forecast") for state in nodes.values()), now),
             "renewal_peak_per_second": sum(state.get("renewal_peak_per_second", 0) for state in nodes.values()),  # at most
             "handshake_capacity_per_second": round(
                 sum(state.get("handshake_capacity_per_second", 0.0) for state in nodes.values()), 1
             ),
-            "handshakes": _sums(state.get("handshakes", {}) for state in nodes.values()),
+            **{name: _sums(state.get(name, {}) for state in nodes.values()) for name in SUMMED},
             "lag_seconds": max(state.get("lag_seconds", 0.0) for state in nodes.values()),
             "log": {"epoch": self._log.epoch, "partitions": self._log.partitions, "up": self._log.up},
         }
@@ -138,6 +167,11 @@ class Status:
         now = asyncio.get_running_loop().time()
         away = max(self.watch.lasts("log away", now), self.watch.lasts("deaf", now))
         return max(away, self._projector.lag_seconds(partition))
+
+
+def _without_forecast(state: dict[str, Any]) -> dict[str, Any]:
+    """What is told of one node: a forecast is told of all together."""
+    return {name: value for name, value in state.items() if name != "forecast"}
 
 
 def _sums(counts: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 
 from node.auth.jwks import IssuerKeys, Pace
-from node.auth.key_fetch import Issuer, KeyFetcher, Outcome, insecure
+from node.auth.key_set import Issuer, Outcome, insecure
 from node.auth.keys import FixedKeys, Key, KeyRing, UnfitKey
 from node.auth.pem import keys_of_pem
 from node.auth.tokens import Policy
@@ -72,11 +72,24 @@ def key_problems(settings: Settings) -> list[str]:
     return problems
 
 
+def check_supported(settings: Settings) -> None:
+    """Raises `ConfigurationError` for what the settings ask for and cannot be had: said at the start rather than ignored."""
+    problems = key_problems(settings)
+    if settings.handshake != "namespace" and set(settings.token_sources) == {"auth"}:
+        problems.append(
+            "TIDEGATE_TOKEN_SOURCES: takes header, query or a cookie where the HTTP request is judged, got auth alone"
+        )
+    if problems:
+        raise ConfigurationError(problems)
+
+
 def key_source(settings: Settings, fetched: Callable[[Outcome], None]) -> FixedKeys | IssuerKeys:
     """The source of keys; `fetched` is told how each fetch came out."""
     fixed, issuer = fixed_keys(settings), issuer_of(settings)
     if issuer is None:
         return FixedKeys(fixed)
+    from node.auth.key_fetch import KeyFetcher  # noqa: PLC0415  an HTTP client, for who has an issuer
+
     pace = Pace(
         refresh_s=settings.jwks_refresh_seconds,
         cooldown_s=settings.jwks_cooldown_seconds,

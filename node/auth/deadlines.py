@@ -9,7 +9,7 @@ from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import Literal
 
-from node.auth.levelling import Levels, refresh_window
+from node.auth.levelling import Levels, count, refresh_window
 
 Kind = Literal["refresh", "expire"]
 
@@ -25,6 +25,7 @@ class Schedule:
         self.levels = levels
         self._heap: list[tuple[int, Kind, str]] = []
         self._wanted: dict[str, dict[Kind, int]] = {}
+        self.end_seconds: dict[int, int] = {}  # how many end in each second since the epoch, where any do
         self._ends: list[int] = []  # the ends, negated and sorted: the next one is the last, where taking it out moves nothing
 
     def __len__(self) -> int:
@@ -44,6 +45,7 @@ class Schedule:
         self._wanted[session] = {"refresh": refresh_at, "expire": expires_at}
         self.levels.add(refresh_at)
         insort(self._ends, -expires_at)
+        count(self.end_seconds, expires_at // 1_000, 1)
         heapq.heappush(self._heap, (refresh_at, "refresh", session))
         heapq.heappush(self._heap, (expires_at, "expire", session))
         if len(self._heap) > self.SLACK + 4 * len(self._wanted):
@@ -56,6 +58,7 @@ class Schedule:
         kinds = self._wanted.pop(session, None)
         if kinds is not None:
             del self._ends[bisect_left(self._ends, -kinds["expire"])]
+            count(self.end_seconds, kinds["expire"] // 1_000, -1)
             if "refresh" in kinds:
                 self.levels.release(kinds["refresh"])
 

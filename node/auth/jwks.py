@@ -8,7 +8,7 @@ import msgspec
 import structlog
 
 from node.auth.denied import Denied
-from node.auth.key_fetch import FetchFailed, KeySet, Outcome
+from node.auth.key_set import FetchFailed, KeySet, Outcome
 from node.auth.keys import Key, KeyRing
 
 _log = structlog.get_logger()

@@ -1,70 +1,24 @@
 """Fetching a key set over HTTP, by its URL or by OpenID Connect discovery, from an issuer that may be slow, broken or lying.
 
-The only import of `httpx`. No message holds a URL: it may have a password in it.
+The only import of `httpx`, and itself imported only where there is an issuer. No message holds a URL: it may have a password in it.
 """
 
 import asyncio
-import ipaddress
 import ssl
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import msgspec
 
-from node.auth.keys import Key, UnfitKey, key_of_jwk
-
-Outcome = Literal["ok", "unreachable", "timeout", "status", "redirect", "content_type", "too_large", "malformed", "issuer"]
+from node.auth.key_set import FetchFailed, Issuer, KeySet, insecure, key_set, loopback
 
 FETCH_S = 5.0  # for discovery and the set together, slow drips included
 MOST_BYTES = 262_144  # a set of ten RSA keys with certificates is about 40 KiB
-MOST_KEYS = 64  # a token without a `kid` is tried on each
 MOST_REDIRECTS = 3
 _DISCOVERY = "/.well-known/openid-configuration"
 _ACCEPT = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
-
-
-class FetchFailed(Exception):
-    """No key set was had: `outcome` for the metric, the message for people."""
-
-    def __init__(self, outcome: Outcome, message: str) -> None:
-        super().__init__(message)
-        self.outcome: Outcome = outcome
-
-
-class KeySet(msgspec.Struct, frozen=True):
-    """The usable keys of a set, and why each other member is not."""
-
-    keys: tuple[Key, ...]
-    ignored: tuple[str, ...] = ()
-
-
-class Issuer(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a key set is: at `jwks_url`, or where the discovery document of the OpenID Connect `issuer` says.
-
-    `allow_http` lets keys come over plain HTTP from another machine: whoever is on the way can put in theirs.
-    """
-
-    jwks_url: str | None = None
-    issuer: str | None = None
-    allow_http: bool = False
-
-    def __repr__(self) -> str:
-        return "Issuer(…)"
-
-
-def insecure(url: str) -> bool:
-    """Whether the URL is one of plain HTTP to another machine."""
-    parts = urlsplit(url)
-    return parts.scheme != "https" and not _loopback(parts.hostname or "")
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class KeyFetcher:
@@ -104,7 +58,7 @@ class KeyFetcher:
 
     async def _json(self, url: str) -> Any:
         # A proxy of the environment stands between this machine and others, not between it and itself.
-        proxied = not _loopback(urlsplit(url).hostname or "")
+        proxied = not loopback(urlsplit(url).hostname or "")
         async with httpx.AsyncClient(verify=self._tls, trust_env=proxied, timeout=self._limit_s, headers=_ACCEPT) as client:
             request: httpx.Request = client.build_request("GET", url)
             for _ in range(MOST_REDIRECTS + 1):
@@ -147,19 +101,3 @@ def _decoded(status: int, headers: Mapping[str, str], content: bytes) -> Any:
         return msgspec.json.decode(content)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         raise FetchFailed("malformed", "the answer is not JSON") from None
-
-
-def key_set(document: Any) -> KeySet:
-    """The keys of a JWK set (RFC 7517 section 5); members that are not for us are left out. Raises `FetchFailed` when it is none."""
-    members = document.get("keys") if isinstance(document, dict) else None
-    if not isinstance(members, list):
-        raise FetchFailed("malformed", "the answer is not a key set")
-    if len(members) > MOST_KEYS:
-        raise FetchFailed("too_large", f"the set has more than {MOST_KEYS} keys")
-    keys, ignored = [], []
-    for member in members:
-        try:
-            keys.append(key_of_jwk(member))
-        except UnfitKey as error:
-            ignored.append(str(error))
-    return KeySet(tuple(dict.fromkeys(keys)), tuple(ignored))

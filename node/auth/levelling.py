@@ -31,7 +31,7 @@ class Levels:
         height = (window_ms // SLOT_MS).bit_length() + 1
         self._sums: list[dict[int, int]] = [{} for _ in range(height)]  # by height: place -> count; what is absent is 0
         self._least: list[dict[int, int]] = [self._sums[0], *({} for _ in range(height - 1))]
-        self._seconds: dict[int, int] = {}
+        self.seconds: dict[int, int] = {}  # how many renew in each second since the epoch, where any do
 
     def add(self, at: int) -> None:
         """Count a session that renews at `at`."""
@@ -61,7 +61,7 @@ class Levels:
     def peak_per_second(self, now: int) -> int:
         """The most that renew in any one second from `now`'s on."""
         current = now // 1_000
-        return max((count for second, count in self._seconds.items() if second >= current), default=0)
+        return max((renewals for second, renewals in self.seconds.items() if second >= current), default=0)
 
     def _crowding(self, node: tuple[int, int]) -> tuple[int, float]:
         height, place = node
@@ -69,7 +69,7 @@ class Levels:
 
     def _change(self, at: int, by: int) -> None:
         place = at // SLOT_MS
-        _put(self._seconds, at // 1_000, self._seconds.get(at // 1_000, 0) + by)
+        count(self.seconds, at // 1_000, by)
         below = self._least[0]
         for height, sums in enumerate(self._sums):
             _put(sums, place, sums.get(place, 0) + by)
@@ -80,9 +80,14 @@ class Levels:
             place //= 2
 
 
-def _put(counts: dict[int, int], place: int, count: int) -> None:
-    if count:
-        counts[place] = count
+def count(counts: dict[int, int], place: int, by: int) -> None:
+    """Change how many there are at a place; one where there are none is not kept."""
+    _put(counts, place, counts.get(place, 0) + by)
+
+
+def _put(counts: dict[int, int], place: int, value: int) -> None:
+    if value:
+        counts[place] = value
     else:
         counts.pop(place, None)
 

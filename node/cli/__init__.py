@@ -13,7 +13,7 @@ from node.cli.screen import complain, say
 from node.config import ConfigurationError
 
 #: Each is a module of this package with its `COMMAND`; only the one that runs is imported.
-NAMES = ("up", "node", "token", "doctor", "tail", "replay", "sessions", "revoke", "suspend", "snapshot", "restore")
+NAMES = ("up", "node", "token", "doctor", "tail", "replay", "sessions", "revoke", "suspend", "snapshot", "restore", "storm")
 _HELP = ("--help", "-h")
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from node.app import check_supported
-from node.auth.configured import fixed_keys, issuer_of
-from node.auth.key_fetch import FetchFailed, KeyFetcher, KeySet
+from node.auth.configured import check_supported, fixed_keys, issuer_of
+from node.auth.key_set import FetchFailed, KeySet
 from node.auth.keys import HMAC_ALGORITHMS, Key
 from node.cli import clock, probe
 from node.cli.dev_secret import dev_secret_file
@@ -110,6 +109,8 @@ async def _issuer(settings: Settings) -> list[Finding]:
     issuer = issuer_of(settings)
     if issuer is None:
         return []
+    from node.auth.key_fetch import KeyFetcher  # noqa: PLC0415  an HTTP client, for who has an issuer
+
     try:
         found: KeySet = await KeyFetcher(issuer).fetch()
     except FetchFailed as failure:

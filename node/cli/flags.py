@@ -24,13 +24,17 @@ _UNSAID = (inspect.Parameter.empty, None, False, (), "")  # defaults that the he
 
 
 class Takes(msgspec.Struct, frozen=True, kw_only=True):
-    """What a command's own flag is: `shown` stands for its value in the help, `kind` None makes a switch of it."""
+    """What a command's own flag is: `shown` stands for its value in the help, `kind` None makes a switch of it.
+
+    `several`: it may be given more than once; `many`: everything up to the next flag belongs to it, too.
+    """
 
     meaning: str
     shown: str = ""
     kind: Taken | None = None
     word: bool = False  # an argument, given by its place
     several: bool = False
+    many: bool = False
 
 
 class Parameter(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,8 +92,9 @@ def call(command: Command, name: str, arguments: Sequence[str]) -> int:
     parameters = command.parameters()
     given = read(arguments, parameters.values(), f"tidegate {name}")
     problems = list(given.problems)
-    flags = {n: texts[-1] for n, texts in given.texts.items() if _is_setting(n)}
-    own = {n: _value(parameters[n], texts, problems) for n, texts in given.texts.items() if not _is_setting(n)}
+    owned = {parameter.name for parameter, _ in _annotated(command.run)}
+    flags = {n: texts[-1] for n, texts in given.texts.items() if n not in owned}
+    own = {n: _value(parameters[n], texts, problems) for n, texts in given.texts.items() if n in owned}
     if command.log_beside_data:
         _log_beside_data(flags)
     settings: Settings | ConfigurationError
@@ -131,6 +136,8 @@ def read(arguments: Sequence[str], parameters: Iterable[Parameter], path: str) -
             problems += [f"{label}: takes no value, got {quoted(value)}"] if equals else []
         elif equals or (rest and rest[0].partition("=")[0] not in flags):
             texts.setdefault(flag.name, []).append(value if equals else rest.pop(0))
+            while flag.takes.many and rest and not rest[0].startswith("-"):
+                texts[flag.name].append(rest.pop(0))
         else:
             problems.append(f"{label}: takes {flag.takes.kind.takes}, got nothing")
     return Given(texts=texts | _placed(plain, words, path, problems), problems=problems)
@@ -153,10 +160,6 @@ def _placed(plain: Sequence[str], words: Sequence[Parameter], path: str, problem
     return {word.name: [text] for word, text in zip(words, plain, strict=False)}
 
 
-def _is_setting(name: str) -> bool:
-    return name in SETTINGS or name.removesuffix("_file") in SETTINGS
-
-
 def _value(parameter: Parameter, texts: Sequence[str], problems: list[str]) -> Any:
     kind = parameter.takes.kind
     if kind is None:
@@ -167,7 +170,7 @@ def _value(parameter: Parameter, texts: Sequence[str], problems: list[str]) -> A
             values.append(kind.parse(text))
         except ValueError as error:
             problems.append(f"{parameter.label}: takes {kind.takes}, got {error}")
-    return tuple(values) if parameter.takes.several else values[-1] if values else None
+    return tuple(values) if parameter.takes.several or parameter.takes.many else values[-1] if values else None
 
 
 def _log_beside_data(flags: dict[str, str]) -> None:

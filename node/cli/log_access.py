@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 
 from broker.address import AmqpAddress, MemoryAddress, SqliteAddress
 from broker.log import Log, LogMissing
-from broker.rabbitmq import open_rabbitmq
 from broker.sqlite import open_sqlite
 from node.config import Settings
 
@@ -20,6 +19,8 @@ async def open_log(settings: Settings) -> AsyncIterator[Log]:
         case MemoryAddress():
             raise LogMissing("a log in memory can be read by its own node alone")
         case AmqpAddress(urls):
+            from broker.rabbitmq import open_rabbitmq  # noqa: PLC0415  aio-pika, for who has a broker
+
             async with open_rabbitmq(urls, partitions=None, name="cli", create=False) as remote:
                 yield remote.log
 

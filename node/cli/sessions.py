@@ -24,15 +24,20 @@ from node.flow import offline
 def sessions(
     settings: Settings,
     at: Annotated[Moment | None, Takes(meaning=f"the moment: {TIME.takes} (default: now)", shown="TIME", kind=TIME)] = None,
+    since: Annotated[
+        Moment | None, Takes(meaning=f"everyone from this moment on: {TIME.takes}; what a storm replays", shown="TIME", kind=TIME)
+    ] = None,
     json: Annotated[bool, Takes(meaning="JSON, one session a line, on a terminal too")] = False,
 ) -> int:
     """List who was connected at a moment, where, and on which token: a table on a terminal, else JSON, one session a line.
+
+    With --since, who was at any time from then on: those that have ended too, with their end.
 
     It is read from the read model of --node-id, which has the sessions of the whole cluster as far as its node has followed the log.
     """
     moment = at.ms if at is not None else int(time.time() * 1000)
     try:
-        found = offline.sessions(model_of(settings), moment)
+        found = offline.sessions(model_of(settings), moment, since=None if since is None else since.ms)
         behind = asyncio.run(_behind(settings))
     except offline.SnapshotError as error:
         complain(f"cannot list sessions: {error}")

@@ -1,6 +1,6 @@
 """Keeping a local cluster running: a process for each node, its lines with its name in front, started again when it dies.
 
-So is the proxy in front of them, where there is one: it comes when all nodes are ready for the first time, and goes when all are gone.
+So are the programs beside them, a proxy or a monitor: they come when all nodes are ready for the first time, and go when all are gone.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str]
     program: tuple[str, ...] = ()  # with its arguments
     inherits: tuple[int, ...] = ()  # open files of ours, which it has under the same numbers
+    ready_path: str = "/readyz"  # answers 200 once it serves
 
     @property
     def url(self) -> str:
@@ -47,12 +48,12 @@ class Supervisor:
     """Runs the planned processes until it is asked to stop. `say` prints a line, `ready` is called once, when all are."""
 
     def __init__(
-        self, nodes: Sequence[Plan], *, proxy: Plan | None = None, drain_s: float, say: Say, ready: Callable[[], None]
+        self, nodes: Sequence[Plan], *, beside: Sequence[Plan] = (), drain_s: float, say: Say, ready: Callable[[], None]
     ) -> None:
-        self._nodes, self._proxy, self._drain_s, self._say, self._tell_ready = nodes, proxy, drain_s, say, ready
+        self._nodes, self._beside, self._drain_s, self._say, self._tell_ready = nodes, beside, drain_s, say, ready
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._kept = {plan.id for plan in nodes}
-        self._not_ready = {plan.id for plan in (*nodes, *([proxy] if proxy else []))}
+        self._not_ready = {plan.id for plan in (*nodes, *beside)}
         self._was_ready = False
         self._nodes_settled = asyncio.Event()  # all have been ready, or are gone
         self._nodes_gone = asyncio.Event()
@@ -63,8 +64,7 @@ class Supervisor:
     async def run(self) -> int:
         """Start all nodes and keep them running until `stop`; the exit code, with no process left behind."""
         keeping = [asyncio.create_task(self._keep_node(plan), name=plan.id) for plan in self._nodes]
-        if self._proxy is not None:
-            keeping.append(asyncio.create_task(self._keep_proxy(self._proxy), name=self._proxy.id))
+        keeping += [asyncio.create_task(self._keep_beside(plan), name=plan.id) for plan in self._beside]
         ending = asyncio.create_task(self._end_when_asked(), name="ending")
         try:
             await asyncio.gather(*keeping)
@@ -96,16 +96,19 @@ class Supervisor:
             if not self._kept:
                 self._nodes_are_gone()
 
-    async def _keep_proxy(self, proxy: Plan) -> None:
+    async def _keep_beside(self, plan: Plan) -> None:
         await self._nodes_settled.wait()
-        await self._keep(proxy, self._nodes_gone)
+        await self._keep(plan, self._nodes_gone)
 
     def _nodes_are_gone(self) -> None:
         """Only now the proxy goes: clients of a node that took its leave earlier were to find the others."""
         self._nodes_gone.set()
         self._nodes_settled.set()
-        if self._proxy is not None and self._proxy.id in self._processes:
-            _signal(self._processes[self._proxy.id], signal.SIGKILL)  # it has nothing to put away
+        for plan in self._beside:
+            if plan.id in self._processes:
+                _signal(
+                    self._processes[plan.id], signal.SIGKILL
+                )  # a proxy has nothing to put away, and Prometheus has put it away
 
     async def _keep(self, plan: Plan, ended: asyncio.Event) -> None:
         """Run the process, and again when it dies, until `ended`; whoever sets that has to end the process."""
@@ -207,7 +210,7 @@ async def _not_ready(plan: Plan, listening: asyncio.Event) -> str:
     """What the process waits for before it is ready; empty where it is."""
     if not plan.program and not listening.is_set():  # asking now might take its own port for the asking
         return "it has not opened its log and its read model yet"
-    answer = await probe.get(plan.host, plan.port, "/readyz")
+    answer = await probe.get(plan.host, plan.port, plan.ready_path)
     if answer is None:
         return "it does not answer yet"
     return "" if answer.status == 200 else " ".join(answer.body.decode(errors="replace").split())[:300]

@@ -15,15 +15,15 @@ from typing import Annotated, TextIO
 from urllib.parse import quote, urlsplit
 
 from broker.address import Address, AmqpAddress, MemoryAddress, SqliteAddress
-from node.app import check_supported
-from node.cli import haproxy, probe
+from node.auth.configured import check_supported
+from node.cli import haproxy, monitor, probe
 from node.cli.dev_secret import make_dev_secret
 from node.cli.flags import Command, Takes
 from node.cli.screen import complain, counted
 from node.cli.supervisor import Plan, Supervisor
 from node.config import ConfigurationError, Settings, load
 from node.config_values import port, whole
-from node.edge.server import bind
+from node.edge.listener import bind
 
 _VENDOR = Path(__file__).parents[1] / "edge" / "web" / "vendor"
 _COLOURS = (36, 33, 35, 32, 34, 91)  # of the terminal, for the nodes in turn
@@ -39,27 +39,32 @@ def up(
     nodes: Annotated[int, Takes(meaning="how many nodes, 1 to 16", shown="N", kind=whole(1, 16))] = 3,
     haproxy: Annotated[bool, Takes(meaning="put HAProxy in front of the nodes, on the port before theirs")] = False,
     haproxy_port: Annotated[int | None, Takes(meaning="the same, on this port; 0 picks a free one", shown="N", kind=port)] = None,
+    monitor: Annotated[bool, Takes(meaning="watch the nodes with Prometheus, on a free port")] = False,
+    monitor_port: Annotated[int | None, Takes(meaning="the same, on this port; 0 picks a free one", shown="N", kind=port)] = None,
 ) -> int:
     """Run a local cluster in this terminal: Ctrl-C drains it, a second Ctrl-C ends it at once.
 
     The nodes listen on the given port and those behind it (0 picks free ones), keep their read models in the data folder and, where
     --log names no other, their log in log.db there, and are started again when they die. With --haproxy they have one address for all.
+    --monitor starts Prometheus with the rules in monitoring/, so it wants a clone of the repository, installed with pip install --editable.
     Other settings come from TIDEGATE_* variables.
     """
     front = haproxy_port if haproxy_port is not None else max(settings.port - 1, 0) if haproxy else None
-    _judge(settings, nodes, front)
+    watching = monitor_port if monitor_port is not None else 0 if monitor else None
+    _judge(settings, nodes, front, watching)
     try:
         with _only_one(settings.data), _door(settings.host, front) as door:
             ports = _ports(settings.host, settings.port, nodes)
             plans = _plans(settings, ports, door)
-            proxy = _proxy(settings, plans, door) if door else None
-            return asyncio.run(_run(settings, plans, proxy))
+            beside = [_proxy(settings, plans, door)] if door else []
+            beside += [_monitor(settings, plans, watching)] if watching is not None else []
+            return asyncio.run(_run(settings, plans, beside))
     except _Refused as refusal:
         complain(str(refusal))
         return 1
 
 
-def _judge(settings: Settings, nodes: int, front: int | None) -> None:
+def _judge(settings: Settings, nodes: int, front: int | None, watching: int | None) -> None:
     problems = []
     if isinstance(settings.log, MemoryAddress) and nodes > 1:
         problems.append(f"--log: takes a log that {nodes} nodes can share (or --nodes 1), got 'memory:'")
@@ -67,6 +72,8 @@ def _judge(settings: Settings, nodes: int, front: int | None) -> None:
         problems.append(f"--port: takes a port with {nodes - 1} more behind it up to 65535, got '{settings.port}'")
     if settings.port and front in range(settings.port, settings.port + nodes):
         problems.append(f"--haproxy-port: takes a port that is no node's, got '{front}'")
+    if settings.port and watching and watching in (front, *range(settings.port, settings.port + nodes)):
+        problems.append(f"--monitor-port: takes a port that is no other's, got '{watching}'")
     if problems:
         raise ConfigurationError(problems)
 
@@ -178,10 +185,44 @@ def _proxy(settings: Settings, plans: list[Plan], door: socket.socket) -> Plan:
         id="haproxy",
         host=settings.host,
         port=door.getsockname()[1],
-        environment={name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")},
+        environment=_of_others(),
         program=(haproxy.program(), "-db", "-f", str(file)),
         inherits=(door.fileno(),),
     )
+
+
+def _monitor(settings: Settings, plans: list[Plan], wanted: int) -> Plan:
+    """What Prometheus gets: its configuration and its data in the data folder. Raises `_Refused` where one is missing."""
+    try:
+        program = monitor.program()
+        with probe.bound(settings.host, wanted) as free:
+            port = free.getsockname()[1]
+    except monitor.Missing as missing:
+        raise _Refused(str(missing)) from None
+    except OSError as error:
+        which = f"port {wanted} on {settings.host} cannot be had for Prometheus ({error.strerror})"
+        raise _Refused(f"{which}; nothing was started. Another one: --monitor-port N") from None
+    asked = {plan.id: int(plan.environment.get("TIDEGATE_METRICS_PORT", "") or plan.port) for plan in plans}
+    nodes = {name: probe.url(settings.host, at).removeprefix("http://") for name, at in asked.items()}
+    file = settings.data / "prometheus.yml"
+    try:
+        file.write_text(monitor.configuration(nodes))
+    except OSError as error:
+        raise _Refused(f"{file} cannot be written: {error.strerror}; nothing was started") from None
+    address = probe.url(settings.host, port).removeprefix("http://")
+    return Plan(
+        id="monitor",
+        host=settings.host,
+        port=port,
+        environment=_of_others(),
+        program=(program, *monitor.arguments(file, settings.data / "prometheus", address)),
+        ready_path=monitor.READY_PATH,
+    )
+
+
+def _of_others() -> dict[str, str]:
+    """The environment of a program that is no node: nothing of ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TIDEGATE_")}
 
 
 def _give_log(environment: dict[str, str], log: Address) -> None:
@@ -212,15 +253,15 @@ def _give_key(environment: dict[str, str], settings: Settings) -> None:
         environment["TIDEGATE_DEV_ISSUER"] = "1"
 
 
-async def _run(settings: Settings, plans: list[Plan], proxy: Plan | None) -> int:
-    screen = _Screen([plan.id for plan in (*plans, proxy) if plan], sys.stdout)
+async def _run(settings: Settings, plans: list[Plan], beside: list[Plan]) -> int:
+    screen = _Screen([plan.id for plan in (*plans, *beside)], sys.stdout)
     loop = asyncio.get_running_loop()
     supervisor = Supervisor(
         plans,
-        proxy=proxy,
+        beside=beside,
         drain_s=settings.drain_seconds,
         say=screen.say,
-        ready=lambda: _welcome(settings, plans, proxy, screen),
+        ready=lambda: _welcome(settings, plans, beside, screen),
     )
 
     def stop() -> None:
@@ -230,7 +271,7 @@ async def _run(settings: Settings, plans: list[Plan], proxy: Plan | None) -> int
     screen.gone = supervisor.drain
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
-    behind = " behind HAProxy" if proxy else ""
+    behind = " behind HAProxy" if any(plan.id == "haproxy" for plan in beside) else ""
     screen.say("", f"starting {counted(len(plans), 'node')}{behind} on {settings.log}")
     if isinstance(settings.log, AmqpAddress) and not await _answers(settings.log):
         screen.say("", "no broker takes connections there yet; the nodes wait half a minute for one")
@@ -245,12 +286,17 @@ async def _answers(log: AmqpAddress) -> bool:
     return any(found)
 
 
-def _welcome(settings: Settings, plans: list[Plan], proxy: Plan | None, screen: "_Screen") -> None:
+def _welcome(settings: Settings, plans: list[Plan], beside: list[Plan], screen: "_Screen") -> None:
     page = any(_VENDOR.glob("**/*.js"))
+    proxy, watching = [[plan for plan in beside if plan.id == name] for name in ("haproxy", "monitor")]
     where = "through HAProxy, or on any node" if proxy else "on any node"
     lines = ["", f"Tidegate is up. Open the page {where}:" if page else "Tidegate is up, without its page:", ""]
-    width = max(len(plan.id) for plan in (*plans, proxy) if plan)
-    lines += [f"    {plan.id:<{width}}  {plan.url}/" for plan in (proxy, *plans) if plan]
+    width = max(len(plan.id) for plan in (*plans, *beside))
+    lines += [f"    {plan.id:<{width}}  {plan.url}/" for plan in (*proxy, *plans)]
+    if page:
+        lines += ["", f"Its nodes, sessions and what lies ahead of them: {(proxy or plans)[0].url}/ops"]
+    for plan in watching:
+        lines += ["", "Prometheus, with alerts and graphs:", "", f"    {plan.id:<{width}}  {plan.url}/"]
     if not page:
         lines += ["", "The page needs Node.js (18 or later) with npm: install it, say `make page`, and reload."]
     if settings.host not in ("127.0.0.1", "localhost", "::1") and plans[0].environment.get("TIDEGATE_DEV_ISSUER") == "1":

@@ -1,16 +1,17 @@
 """What an operator may do on `/admin` (PROTOCOL section 6): look at the cluster and its sessions, withdraw tokens, drain a node."""
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, assert_never
 
 import msgspec
 
-from node.core.commands import Seq, UserName
+from node.core.commands import Limit, Seq, UserName
 from node.core.errors import Refused
 from node.core.events import ControlEvent, TokensRevoked, UserSuspended
 from node.core.forgetting import TokenLife, with_until
 from node.core.identity import Principal
-from node.core.view import Session, View
+from node.core.view import Session, View, root_of
 from node.edge import wire
 
 MOST_SESSIONS = 1_000  # in one answer, the newest; who needs all of a large cluster's reads the log
@@ -38,7 +39,15 @@ class CloseSession(_Asked, frozen=True, kw_only=True):
 
 
 class ListSessions(_Asked, frozen=True, kw_only=True):
+    """What is given has to hold of each: its user, a token that it ever had, the chain of a session, its node, part of the user's name."""
+
     at: Seq | None = None
+    user: UserName | None = None
+    jti: _Id | None = None
+    session: _Id | None = None
+    node: _Id | None = None
+    query: _Id | None = None
+    limit: Limit | None = None
 
 
 class Drain(_Asked, frozen=True, kw_only=True):
@@ -66,7 +75,7 @@ class AdminFace(msgspec.Struct, frozen=True, kw_only=True):
     life: TokenLife
     view: View
     sessions: Callable[[int | None], Awaitable[list[Session]]]  # open now, or at a past moment (ms), oldest first
-    drain: Callable[[str], bool]  # asks a node to drain; False when no such node is there
+    drain: Callable[[str], Awaitable[Refused | None]]  # returns once the node drains
     stats: Callable[[], dict[str, Any]]  # the payload of `stats`
 
 
@@ -93,13 +102,41 @@ class Admin:
                 return await self._withdraw(event)
             case CloseSession(session=session):
                 return await self._revoke(Revoke(session=session), principal)
-            case ListSessions(at=at):
-                found = await self._face.sessions(at)
-                return {"sessions": found[-MOST_SESSIONS:], "more": len(found) > MOST_SESSIONS}
+            case ListSessions():
+                return await self._list(command)
             case Drain(node=node):
-                return {} if self._face.drain(node) else Refused("bad_request", "no node of this name is there", "node")
+                return await self._face.drain(node) or {}
             case _:
                 assert_never(command)
+
+    async def _list(self, asked: ListSessions) -> dict[str, Any]:
+        found = self._asked_for(asked, await self._face.sessions(asked.at))
+        limit = min(asked.limit or MOST_SESSIONS, MOST_SESSIONS)
+        answer = {
+            "sessions": found[-limit:],
+            "more": len(found) > limit,
+            "total": len(found),
+            "nodes": dict(sorted(Counter(session.node for session in found).items())),
+        }
+        return answer if asked.user is None else {**answer, "suspended_until": self._suspended_until(asked.user)}
+
+    def _asked_for(self, asked: ListSessions, sessions: list[Session]) -> list[Session]:
+        view, part = self._face.view, (asked.query or "").casefold()
+        root = None if asked.session is None else root_of(view, asked.session)
+        return [
+            session
+            for session in sessions
+            if asked.user in (None, session.user)
+            and asked.node in (None, session.node)
+            and part in session.user.casefold()
+            and (asked.jti is None or any(token.jti == asked.jti for token in session.lineage))
+            and (root is None or root_of(view, session.session) == root)
+        ]
+
+    def _suspended_until(self, user: str) -> int | None:
+        withdrawals = self._face.view.withdrawals(user)
+        until = None if withdrawals is None else withdrawals.suspended_until
+        return until if until is not None and until > self._face.clock() else None
 
     async def _revoke(self, command: Revoke, principal: Principal) -> dict[str, Any] | Refused:
         if sum(one is not None for one in (command.user, command.jti, command.session)) != 1:

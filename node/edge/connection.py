@@ -103,6 +103,11 @@ class Connection:
         """Whether it is a long-polling session for which no poll waits."""
         return self.transport == "polling" and not self._polling
 
+    @property
+    def slow(self) -> bool:
+        """Whether its outbox has been at the high mark and has not run empty since."""
+        return not self._low.is_set()
+
     def put(self, packet: str | bytes, to: Hearer | None = None, of: Parcel | None = None) -> None:
         """Queue an encoded packet; dropped once the connection is closed, or when its turn comes and `to` may not hear it any more.
 

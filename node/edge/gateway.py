@@ -21,6 +21,7 @@ from node.edge.engine import EngineServer, Refusal, raw_refusal, refusal_of
 from node.edge.entry import Entry
 from node.edge.fanout import Fanout
 from node.edge.handshake import SCOPES, Accepted, Judge
+from node.edge.outboxes import outboxes
 from node.edge.quota import Quota
 from node.edge.session import ADMIN, CHAT, Session
 from node.edge.socket_server import SocketServer
@@ -136,6 +137,10 @@ class Gateway:
     def outbox_bytes(self) -> int:
         """What waits unsent, over all connections."""
         return sum(map(_UNSENT, self._by_connection))
+
+    def outboxes(self) -> dict[str, Any]:
+        """What waits unsent, and for whom: see `node.edge.outboxes`."""
+        return outboxes(self._by_connection, high=self._outbox_bytes)
 
     def end(self, session_id: str, effect: EndSessions, event: str) -> None:
         """Withdraw a session for good, by an event: told, disconnected, and closed once its connection has no namespace left."""
@@ -348,6 +353,8 @@ class Gateway:
             self.fanout.attach(session, [room["room"] for room in rooms])
         connection.put(greeting, session)
         session.send("welcome", self._welcome(session, rooms, resumed=resumed, now=now))
+        if namespace == ADMIN:
+            session.send("stats", self._admin.stats())  # and then every second
         self._witness.judged(namespace, connection.transport, verdict, began_s, session.lineage)
         cursors = verdict.resume.cursors if verdict.resume and session.namespace == CHAT else {}
         if await self._chat.is_behind(cursors):  # the rest of its connection does not wait for that

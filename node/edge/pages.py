@@ -51,13 +51,11 @@ class Pages:
 
     async def chat(self, request: Request) -> Response:
         """`/`: the chat page, or one line that says how to get it."""
-        if not any((self._root / LIBRARIES).glob("**/*.js")):
-            return PlainTextResponse(_NO_LIBRARIES, 503)
-        return self._answer(request, "index.html")
+        return self._page(request, "index.html")
 
     async def ops(self, request: Request) -> Response:
-        """`/ops`."""
-        return self._answer(request, "ops.html")
+        """`/ops`: the operator's page, or the same line."""
+        return self._page(request, "ops.html")
 
     async def client(self, request: Request) -> Response:
         """`/tidegate.js`."""
@@ -66,6 +64,11 @@ class Pages:
     async def file(self, request: Request) -> Response:
         """`/web/{path}`."""
         return self._answer(request, request.path_params["path"])
+
+    def _page(self, request: Request, name: str) -> Response:
+        if not any((self._root / LIBRARIES).glob("**/*.js")):
+            return PlainTextResponse(_NO_LIBRARIES, 503)
+        return self._answer(request, name)
 
     def _answer(self, request: Request, name: str) -> Response:
         file = self._find(name)

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
@@ -20,9 +19,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from node.edge.listener import BACKLOG
+
 SHUTDOWN_S = 2.0  # what requests in flight may take once the drain is over
 MOST_HEAD = 65_536  # bytes of a request's line and headers: several tokens' worth
-BACKLOG = 4_096  # a crowd that comes back together: connections wait here rather than be refused
 
 
 _HEADERS_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -184,25 +184,3 @@ def make_server(app: Any, gate: Gate, *, payload_bytes: int, most_connections: i
         proxy_headers=False,
     )
     return Server(config)
-
-
-class PortUnavailable(OSError):
-    """`port` on `host` cannot be had; `strerror` says why."""
-
-    def __init__(self, host: str, port: int, error: OSError) -> None:
-        super().__init__(error.errno, error.strerror)
-        self.host, self.port = host, port
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """A listening TCP socket; port 0 picks one. Raises `PortUnavailable`."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio does not set TCP_NODELAY
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-        bound.listen(BACKLOG)  # now: until someone listens, two nodes could bind the same port
-    except OSError as error:
-        bound.close()
-        raise PortUnavailable(host, port, error) from None
-    return bound

@@ -123,10 +123,10 @@ def places(model: Path) -> dict[int, Position]:
         return store_sql.read_positions(connection)
 
 
-def sessions(model: Path, at: int) -> list[Session]:
-    """The sessions that were open at `at` (ms), oldest first, each on the token that it had then."""
+def sessions(model: Path, at: int, *, since: int | None = None) -> list[Session]:
+    """The sessions that were open at `at` (ms), or at any moment from `since` to then; oldest first, each on the token that it had last."""
     with closing(_open(model)) as connection:
-        return store_sql.sessions_at(connection, at)
+        return store_sql.sessions_during(connection, at if since is None else min(since, at), at)
 
 
 def differences(one: Path, other: Path, *, now: int) -> list[str]:

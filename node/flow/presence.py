@@ -4,6 +4,7 @@ Who is online follows from the open sessions in the log, less those of nodes tha
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,12 +12,15 @@ import msgspec
 
 from broker.batch import UNREADABLE
 from broker.log import Signals
+from node.core.errors import Refused
 from node.core.limits import Limits
 from node.core.view import View
 
 BEAT_S = 1.0
 LOST_S = 3.5  # three beats and a half: a node that has been silent so long is taken for dead
 FORGET_S = 600.0  # a name that nobody has used for so long
+DRAIN_SEEN_S = 3.0  # in which a node that is asked to drain has to be heard doing so
+ASK_AGAIN_S = 0.5  # what asks it may be lost on its way
 GRACE_S = 3.0  # who comes back within it was never away: a reconnect is no news to the others
 CHAT = "/"
 
@@ -37,20 +41,22 @@ class TypingSignal(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", 
 
 
 class DrainSignal(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="drain"):
-    """An operator wants this node to take its leave."""
+    """An operator wants this node to take its leave: the process that began at `started_at`, not the one that follows it."""
 
     node: str
+    started_at: int | None = None
 
 
 def _counts(state: dict[str, Any]) -> bool:
     """Whether what a node tells of itself can be added to what the others tell, as far as it has it."""
-    sums = [state.get(name, {}) for name in ("expiring", "handshakes")]
+    sums = [state.get(name, {}) for name in SUMMED]
     numbers = [state.get(name, 0) for name in _NUMBERS]
     if not all(isinstance(of, dict) for of in sums):
         return False
     return all(isinstance(value, int | float) for value in (*numbers, *(value for of in sums for value in of.values())))
 
 
+SUMMED = ("expiring", "handshakes", "handshake_codes", "renewals", "session_ends")  # counts by name
 _NUMBERS = ("sessions", "renewal_peak_per_second", "handshake_capacity_per_second", "lag_seconds")
 _Signal = Beat | TypingSignal | DrainSignal
 _decoder: msgspec.json.Decoder[_Signal] = msgspec.json.Decoder(_Signal)
@@ -83,6 +89,7 @@ class Presence:
         self._lost: set[str] = set()
         self._online: set[str] = set()
         self._leaving: dict[str, asyncio.TimerHandle] = {}
+        self._beat_heard = asyncio.Event()
         signals.subscribe(self._receive)
 
     def online(self, user: str) -> bool:
@@ -111,15 +118,38 @@ class Presence:
         self._deliver(room, "typing", {"room": room, "user": user, "on": on})
         self._signals.publish(msgspec.json.encode(TypingSignal(room=room, user=user, on=on)))
 
-    def ask_to_drain(self, node: str) -> bool:
-        """Ask a node, this one or another, to drain and end; False where it is not there."""
+    async def ask_to_drain(self, node: str) -> Refused | None:
+        """Have a node, this one or another, drain and end. None once it does: that is, when it has been heard to, or is another process.
+
+        For this node nothing is awaited: whoever asks over one of its sockets can still be answered.
+        """
         if node == self._node:
             self._drain()
-            return True
+            return None
         if node not in self._heard or not self._alive(node):
-            return False
-        self._signals.publish(msgspec.json.encode(DrainSignal(node=node)))
-        return True
+            return Refused("bad_request", "no node of this name is there", "node")
+        process = self._heard[node][1].get("started_at")
+        signal = msgspec.json.encode(DrainSignal(node=node, started_at=process))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SEEN_S):
+                while not self._leaves(node, process):
+                    self._signals.publish(signal)
+                    await self._next_beat(ASK_AGAIN_S)
+                return None
+        return Refused("unavailable", f"{node} was asked and has not been heard to drain", retry_after=round(BEAT_S * 1_000))
+
+    def _leaves(self, node: str, process: object) -> bool:
+        """Whether what was last heard of a node is that it drains, or that another process has its name now."""
+        state = self._heard[node][1]
+        reasons = state.get("not_ready")
+        return (isinstance(reasons, dict) and "draining" in reasons) or state.get("started_at") != process
+
+    async def _next_beat(self, limit_s: float) -> None:
+        """Return when a beat of any node has been heard, or when the time is over."""
+        self._beat_heard.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._beat_heard.wait()
 
     def sessions_changed(self, user: str) -> None:
         """A session of `user` opened or closed somewhere. Coming is told at once, going after a grace time."""
@@ -137,10 +167,14 @@ class Presence:
         """Take who is online now as known: the read model has just become level with the log."""
         self._online = {session.user for session in self._view.open_sessions() if self._connected(session.user)}
 
+    def beat(self) -> None:
+        """Tell the others how this node is, now."""
+        self._signals.publish(msgspec.json.encode(Beat(node=self._node, state=self._state())))
+
     async def run(self) -> None:
         """Beat, and notice the nodes that stop beating, for ever."""
         while True:
-            self._signals.publish(msgspec.json.encode(Beat(node=self._node, state=self._state())))
+            self.beat()
             self._look()
             await asyncio.sleep(BEAT_S)
 
@@ -188,9 +222,10 @@ class Presence:
         match signal:
             case Beat(node=node, state=state) if _counts(state):
                 self._heard[node] = (self._loop.time(), state)
+                self._beat_heard.set()
                 self._tell_heard(state)
             case TypingSignal(room=room, user=user, on=on):
                 self._deliver(room, "typing", {"room": room, "user": user, "on": on})
-            case DrainSignal(node=node):
-                if node == self._node:
+            case DrainSignal(node=node, started_at=process):
+                if node == self._node and process in (None, self._state().get("started_at")):
                     self._drain()

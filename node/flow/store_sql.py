@@ -52,9 +52,9 @@ DERIVED = {
     "withdrawals": "SELECT user, value FROM withdrawals ORDER BY user",
     "revoked": "SELECT kind || ' ' || id, until FROM revoked ORDER BY kind, id",
 }
-_SESSIONS_AT = """
+_SESSIONS = """
 SELECT s.session, s.value, t.number, t.value FROM sessions s JOIN tokens t USING (session)
-WHERE s.opened_at <= :at AND (s.closed_at IS NULL OR s.closed_at > :at) AND t.since <= :at
+WHERE s.opened_at <= :at AND (s.closed_at IS NULL OR s.closed_at > :since) AND t.since <= :at
 ORDER BY s.opened_at, s.session, t.number
 """
 SEARCHABLE = 2**63 - 1
@@ -193,11 +193,16 @@ def write(connection: sqlite3.Connection, batch: Batch) -> None:
 
 def sessions_at(connection: sqlite3.Connection, at: int) -> list[Session]:
     """The sessions that were open at `at` (ms), oldest first, each on the token that it had then."""
+    return sessions_during(connection, at, at)
+
+
+def sessions_during(connection: sqlite3.Connection, since: int, at: int) -> list[Session]:
+    """The sessions that were open at any moment from `since` to `at` (ms), oldest first, each on the token that it had last by then."""
     found = []
-    for _, rows in itertools.groupby(connection.execute(_SESSIONS_AT, {"at": at}), key=lambda row: row[0]):
+    for _, rows in itertools.groupby(connection.execute(_SESSIONS, {"since": since, "at": at}), key=lambda row: row[0]):
         then = list(rows)
         tokens = [_tokens.decode(value) for *_, value in then]
-        if tokens[-1].expires_at > at:
+        if tokens[-1].expires_at > since:
             found.append(_sessions.decode(then[-1][1]).standing_on(tokens, renewals=then[-1][2]))
     return found
 

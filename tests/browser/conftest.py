@@ -30,11 +30,11 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-def three_nodes(folder: Path) -> Cluster:
+def three_nodes(folder: Path, **settings: str) -> Cluster:
     """Nodes that know each other's URLs and issue tokens by name; started by who uses them as a context."""
     cluster = Cluster(folder)
     ports = free_ports(len(cluster.nodes))
-    settings = {"peers": ",".join(f"http://127.0.0.1:{port}" for port in ports), "dev_issuer": "1"}
+    settings = {"peers": ",".join(f"http://127.0.0.1:{port}" for port in ports), "dev_issuer": "1"} | settings
     cluster.nodes = [
         NodeProcess(node.id, folder, settings | {"port": str(port)}) for node, port in zip(cluster, ports, strict=True)
     ]

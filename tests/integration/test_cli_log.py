@@ -270,6 +270,10 @@ def test_sessions_now_and_then(data: Path, node: NodeProcess, tmp_path: Path) ->
     assert [one["session"] for one in at("--at", BEGAN + 45_000)] == ["second"]
     assert [one["session"] for one in at()] == ["second"]
     assert at("--at", "1h ago", "--json") == at("--at", "60m ago")
+    lives = [(one["session"], one.get("closed_at"), len(one["lineage"])) for one in at("--since", BEGAN)]
+    assert lives == [("first", BEGAN + 40_000, 2), ("second", None, 1)]
+    assert [one["session"] for one in at("--since", BEGAN + 45_000)] == ["second"]
+    assert [one["session"] for one in at("--since", BEGAN, "--at", BEGAN + 1_000)] == ["first"]
     assert [one["session"] for one in at("--at", "00:00")] == ["second"], "today, by the clock on the wall"
 
 

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from node.app import clock
 from node.auth.denied import Denied
 from node.auth.jwks import IssuerKeys, Pace
-from node.auth.key_fetch import MOST_BYTES, FetchFailed, Issuer, KeyFetcher, insecure
+from node.auth.key_fetch import MOST_BYTES, KeyFetcher
+from node.auth.key_set import FetchFailed, Issuer, insecure
 from node.auth.keys import KeyRing, key_of_jwk
 from node.auth.tokens import Policy
 from node.auth.verifier import Verifier

@@ -5,12 +5,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
 from loadtest.checker import Ack, History, Sight, Watch, check, posted
 from tests.support.client import Client, ConnectRefused, chat_client, error, ok, raw_client
-from tests.support.http import metric
+from tests.support.http import bearer, metric
 from tests.support.nodes import Cluster
 from tests.support.tokens import token
 from tests.support.wait import wait_until
@@ -126,8 +127,15 @@ async def test_resume_of_the_wrong_shape(cluster: Cluster, resume: Any) -> None:
         assert refused.value.code == "bad_request"
 
 
+def outboxes(cluster: Cluster) -> dict[str, Any]:
+    """What the second node tells of the first, to an operator."""
+    answer = httpx.get(f"{cluster[1].url}/api/cluster", headers=bearer(token("boss", scope="admin")))
+    state: dict[str, Any] = answer.json()["nodes"]["n1"]
+    return state
+
+
 async def test_slow_socket(cluster: Cluster) -> None:
-    """Who does not read is sent no more past the limit, and told where to replay from; nobody else waits; nothing is lost."""
+    """Who does not read is named, sent no more past the limit, and told where to replay from; nobody else waits; nothing is lost."""
     room, count, text = "slow", 150, "x" * TEXT
     async with (
         chat_client(cluster[0].url, token("ann")) as ann,
@@ -145,6 +153,10 @@ async def test_slow_socket(cluster: Cluster) -> None:
             for answer in await asyncio.gather(*sends):
                 ok(answer)
         await wait_until(lambda: len(ann.named("message")) == count, 5, "the others have everything")
+        await wait_until(lambda: outboxes(cluster)["slow_sockets"] == 1, 5, "the other node's operator sees a slow socket")
+        (named,) = outboxes(cluster)["fullest"]
+        assert (named["session"], named["user"]) == (bob.named("welcome")[0]["session"], "bob")
+        assert named["slow"] is True and outboxes(cluster)["outbox_bytes"] >= named["unsent"] >= OUTBOX
         bob.read_again()
         resync = await bob.expect("resync", room=room)
         assert set(resync) == {"room", "after"}

@@ -18,8 +18,10 @@ function outboxOver(answers) {
     return { id: message.id, seq: log.indexOf(message.id) + 1, at: 1, ...(known < 0 ? {} : { duplicate: true }) };
   };
   const pauses = [];
-  const outbox = new Outbox({ deliver, pause: async (attempt, hint) => void pauses.push([attempt, hint]) });
-  return { outbox, tries, log, pauses };
+  const holds = [];
+  const pause = async (attempt, hint) => void pauses.push([attempt, hint]);
+  const outbox = new Outbox({ deliver, pause, hold: (held) => holds.push(held) });
+  return { outbox, tries, log, pauses, holds };
 }
 
 test("a message is sent again under its id while the log is away", async () => {
@@ -31,6 +33,20 @@ test("a message is sent again under its id while the log is away", async () => {
     pauses.map(([attempt]) => attempt),
     [1, 2, 3],
   );
+});
+
+test("that messages wait for the log is told once, and once that they do no more; other refusals are not the log's", async () => {
+  const { outbox, holds } = outboxOver(["rate_limited", "unavailable", "unavailable", undefined, "not_a_member", "unavailable"]);
+  await outbox.send({ room: "r", text: "x", id: "one" });
+  assert.deepEqual(holds, [true, false]);
+  await assert.rejects(outbox.send({ room: "r", text: "x", id: "two" }), { code: "not_a_member" });
+  assert.deepEqual(holds, [true, false]);
+  outbox.pause = () => new Promise(() => {});
+  const rejected = assert.rejects(outbox.send({ room: "r", text: "x", id: "three" }), { code: "closed" });
+  await until(() => holds.length === 3);
+  outbox.rejectAll(new CommandError({ code: "closed" }));
+  await rejected;
+  assert.deepEqual(holds, [true, false, true, false]);
 });
 
 test("a message whose ack was lost is sent again over the next connection, and is in the log once", async () => {

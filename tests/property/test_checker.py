@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from loadtest.checker import KINDS, Ack, Fault, FaultKind, History, Sight, Watch, check, posted
+from loadtest.checker import KINDS, OUTSTAYED_MS, Ack, Fault, FaultKind, History, Sight, Stay, Watch, check, posted
 
 Draw = st.DataObject
 _replace = msgspec.structs.replace
@@ -158,9 +158,66 @@ def test_who_left_is_owed_nothing_more(run: list[History], data: Draw) -> None:
     assert check([left_early, *run[:at], *run[at + 1 :]]).ok
 
 
+@given(runs(), st.data(), st.integers(1, 10_000), st.integers(0, 10_000))
+def test_who_is_let_in_past_the_tokens_end_is_accepted(run: list[History], data: Draw, over: int, tolerance: int) -> None:
+    """By more than the tolerance, and only then; a session that begins in time and is left in time is none."""
+    at, ends_at = data.draw(st.integers(0, len(run) - 1)), 2_000
+    stays = [
+        Stay(entered_at=1_000, ends_at=ends_at, left_at=ends_at + OUTSTAYED_MS),
+        Stay(entered_at=ends_at + over, ends_at=ends_at),
+    ]
+    planted = [_replace(history, stays=stays) if n == at else history for n, history in enumerate(run)]
+    assert _only(planted, "accepted")[0].client == run[at].client
+    assert check(planted, tolerance_ms=tolerance).counts["accepted"] == (over > tolerance)
+
+
+@given(runs(), st.data(), st.integers(1, 10_000), st.integers(0, 10_000))
+def test_who_is_not_put_out_has_outstayed(run: list[History], data: Draw, over: int, tolerance: int) -> None:
+    """Still connected long after the end, by more than the tolerance; one that was open when the storm ended is none."""
+    at, ends_at = data.draw(st.integers(0, len(run) - 1)), 2_000
+    stays = [
+        Stay(entered_at=1_000, ends_at=ends_at, left_at=ends_at + OUTSTAYED_MS + over),
+        Stay(entered_at=1_000, ends_at=ends_at),
+    ]
+    planted = [_replace(history, stays=stays) if n == at else history for n, history in enumerate(run)]
+    assert _only(planted, "outstayed")[0].client == run[at].client
+    assert check(planted, tolerance_ms=tolerance).counts["outstayed"] == (over > tolerance)
+
+
+def _unnumbered(run: list[History]) -> list[History]:
+    """The same of a server that gives no seq."""
+    return [
+        _replace(
+            history,
+            acks=[_replace(ack, seq=0) for ack in history.acks],
+            sights=[_replace(sight, seq=0) for sight in history.sights],
+        )
+        for history in run
+    ]
+
+
+@given(runs(), st.data())
+def test_what_has_no_seq_is_owed_by_its_name(run: list[History], data: Draw) -> None:
+    """A faultless run has nothing; acked and not come is lost, come twice is duplicated; of order nothing is said."""
+    plain = _unnumbered(run)
+    verdict = check(plain)
+    assert verdict.ok and verdict.acked == check(run).acked
+    at, sights, place = _pick(data, plain)
+    twice = [*sights, sights[place]]
+    (fault,) = _only(_plant(plain, at, twice), "duplicated")
+    assert fault.event == sights[place].event
+    dropped = sights.pop(place)
+    without = _plant(plain, at, sights)
+    acked = any(ack.event == dropped.event and ack.room == dropped.room for history in plain for ack in history.acks)
+    assert check(without).counts["lost"] == acked
+    for change in ({"until": 0}, {"since": 1}):  # gone before the end; come after it was said
+        watches = [[_replace(watch, **change) for watch in history.watches] for history in without]
+        assert check([_replace(history, watches=some) for history, some in zip(without, watches, strict=True)]).ok
+
+
 def test_the_verdict_reads_as_one_line() -> None:
     """What a storm prints at its end."""
     history = History(client="c", acks=[Ack(room="r", seq=1, event="c/a")], watches=[Watch(room="r", after=0)])
     assert str(check([history])) == (
-        "1 clients, 1 acked, 0 seen: 1 lost, 0 hole, 0 duplicated, 0 out of order, 0 disagreeing, 0 late"
+        "1 clients, 1 acked, 0 seen: 1 lost, 0 hole, 0 duplicated, 0 out of order, 0 disagreeing, 0 late, 0 accepted, 0 outstayed"
     )

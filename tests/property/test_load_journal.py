@@ -4,13 +4,13 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.checker import Ack, Sight, Watch, check
+from loadtest.checker import Ack, Sight, Stay, Watch, check
 from loadtest.journal import Journal, Names, Pages
 
 ROOMS = st.sampled_from(["a", "b"])
 SEQS, TIMES = st.integers(1, 50), st.integers(0, 2**48)
 SIGHTS = st.builds(Sight, room=ROOMS, seq=SEQS, event=st.text(max_size=4), at=TIMES, expires_at=TIMES)
-ACKS = st.builds(Ack, room=ROOMS, seq=SEQS, event=st.text(max_size=4))
+ACKS = st.builds(Ack, room=ROOMS, seq=SEQS, event=st.text(max_size=4), said_at=TIMES)
 
 
 @given(st.lists(st.tuples(st.lists(SIGHTS, max_size=4), st.lists(ACKS, max_size=3)), min_size=1, max_size=3))
@@ -22,7 +22,7 @@ def test_the_checker_gets_what_was_noted(noted: list[tuple[list[Sight], list[Ack
         for sight in sights:
             journal.saw(sight.room, sight.seq, sight.event, at=sight.at, expires_at=sight.expires_at)
         for ack in acks:
-            journal.acked(ack.room, ack.seq, ack.event)
+            journal.acked(ack.room, ack.seq, ack.event, said_at=ack.said_at)
     packed = msgspec.msgpack.encode(([journal.pages() for journal in journals], names.texts))
     pages, texts = msgspec.msgpack.decode(packed, type=tuple[list[Pages], list[str]])
     for number, (sights, acks) in enumerate(noted):
@@ -68,3 +68,29 @@ def test_what_is_known_of_rooms_is_the_furthest() -> None:
     journal.saw("r", 3, "x", at=1, expires_at=2)
     journal.acked("r", 9, "y")
     assert max(seq for room, seq in journal.known() if room == "r") == 9
+
+
+def test_what_one_client_can_tell_by_itself_is_counted_at_once() -> None:
+    """What was passed over, and what came again or too late, before any checker looks."""
+    journal = Journal("c", Names())
+    journal.watch("r", after=0)
+    for seq in (1, 4, 3, 4, 5):
+        journal.saw("r", seq, f"e{seq}", at=1, expires_at=2)
+    journal.saw("unwatched", 9, "x", at=1, expires_at=2)
+    assert (journal.skipped, journal.repeated, journal.cursors) == (2, 2, {"r": 5})
+
+
+def test_stays_are_handed_over() -> None:
+    """Each from its beginning to its end, with the right that it had at last; the open one has no end."""
+    names = Names()
+    journal = Journal("c", names)
+    journal.left(at=1)  # there was none
+    journal.entered(at=10, ends_at=20)
+    journal.stays_until(30)
+    journal.left(at=29)
+    journal.left(at=99)  # it had ended already
+    journal.entered(at=40, ends_at=50)
+    assert journal.pages().history(names).stays == [
+        Stay(entered_at=10, ends_at=30, left_at=29),
+        Stay(entered_at=40, ends_at=50),
+    ]

@@ -1,39 +1,42 @@
-"""`tidegate` with a node that breaks its promises now and then: for tests of whoever is to notice.
+"""`tidegate` with a node that breaks one promise: for tests of whoever is to notice.
 
-Of its sessions' deliveries of messages, counted together, one in `EVERY` is left out, one is made twice, and one comes after the next
-of its room. Sessions go on hearing their rooms for `OVER_S` past the end of their token.
+`TIDEGATE_TEST_FAULT` says which. Of its sessions' deliveries of messages, counted together, one in `TIDEGATE_TEST_EVERY` is left out
+(`drop`), made twice (`twice`), or comes after the next one of its room (`swap`). Sessions go on hearing their rooms past the end of their
+token (`late`). Tokens that have ended are taken (`accept`).
 """
 
 import asyncio
+import os
+from typing import Any
 
+from node.auth import tokens
 from node.auth.deadlines import Kind
 from node.cli import main
 from node.edge.connection import Parcel
 from node.edge.gateway import Gateway
 from node.edge.session import Session
 
-OVER_S = 0.8
+OVER_S = 0.8  # that a session hears its rooms too long
+LONGER_S = 60.0  # that a token which has ended is taken for
+FAULT, EVERY = os.environ["TIDEGATE_TEST_FAULT"], int(os.environ.get("TIDEGATE_TEST_EVERY", "10000"))
 
-EVERY = 30
-_LEFT_OUT, _TWICE, _LATER = 10, 20, 0  # of each `EVERY`, the how manyth
-
-_deliver, _due = Session.deliver, Gateway._due
+_deliver, _due, _judge_claims = Session.deliver, Gateway._due, tokens._judge_claims
 _counted = 0
 _kept: dict[tuple[Session, str], str] = {}  # to come after the next message of this room to this session
 
 
-def _faulty(self: Session, packet: str, *, room: str, seq: int | None, now: int, of: Parcel | None = None) -> bool:
+def _delivers(self: Session, packet: str, *, room: str, seq: int | None, now: int, of: Parcel | None = None) -> bool:
     global _counted  # noqa: PLW0603
     if seq is None or not packet.startswith('42["message"'):
         return _deliver(self, packet, room=room, seq=seq, now=now, of=of)
     _counted += 1
-    fault = _counted % EVERY
-    if fault == _LEFT_OUT:
+    hit = _counted % EVERY == 0
+    if hit and FAULT == "drop":
         return True
-    if fault == _LATER and (self, room) not in _kept:
+    if hit and FAULT == "swap" and (self, room) not in _kept:
         _kept[self, room] = packet
         return True
-    if fault == _TWICE:
+    if hit and FAULT == "twice":
         _deliver(self, packet, room=room, seq=seq, now=now, of=of)
     delivered = _deliver(self, packet, room=room, seq=seq, now=now, of=of)
     kept = _kept.pop((self, room), None)
@@ -42,16 +45,27 @@ def _faulty(self: Session, packet: str, *, room: str, seq: int | None, now: int,
     return delivered
 
 
-def _late(self: Gateway, kind: Kind, session_id: str) -> None:
+def _ends_late(self: Gateway, kind: Kind, session_id: str) -> None:
     if kind == "refresh":
         _due(self, kind, session_id)
     else:
         asyncio.get_running_loop().call_later(OVER_S, _due, self, kind, session_id)
 
 
+def _takes_what_has_ended(claims: dict[str, Any], policy: tokens.Policy, now: int) -> Any:
+    if claims["exp"] * 1000 <= now:
+        claims = claims | {"exp": now / 1000 + LONGER_S}
+    return _judge_claims(claims, policy, now)
+
+
 if __name__ == "__main__":
-    Session.deliver = _faulty  # type: ignore[method-assign]
-    Session.alive = lambda self, now: self.ended is None  # type: ignore[method-assign]
-    Session.hears = lambda self, now: True  # type: ignore[method-assign]
-    Gateway._due = _late  # type: ignore[method-assign]
+    if FAULT == "late":
+        Session.alive = lambda self, now: self.ended is None  # type: ignore[method-assign]
+        Session.hears = lambda self, now: True  # type: ignore[method-assign]
+        Gateway._due = _ends_late  # type: ignore[method-assign]
+    elif FAULT == "accept":
+        tokens._judge_claims = _takes_what_has_ended
+    else:
+        assert FAULT in ("drop", "twice", "swap"), FAULT
+        Session.deliver = _delivers  # type: ignore[method-assign]
     main()

@@ -45,11 +45,13 @@ class Rabbit:
         kernel: Mapping[str, str] | None = None,
         tls: Certificates | None = None,
         mapper: PortMapper | None = None,
+        plugins: Mapping[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.node = f"{name}@localhost"
         self._folder = folder
-        self._home = make_home(folder / "home")
+        self._plugins = dict(plugins or {})
+        self._home = make_home(folder / "home", list(self._plugins))
         self._mapper = mapper or PortMapper(folder)
         self._owns_mapper = mapper is None
         self._port, self._tls_port, self._erlang_port = HeldPort(), HeldPort(), HeldPort()
@@ -256,8 +258,9 @@ class Rabbit:
 
     def _write_files(self, settings: Mapping[str, str]) -> None:
         terms = ",\n  ".join(f"{{{name}, {value}}}" for name, value in settings.items())
-        (self._folder / "advanced.config").write_text(f"[{{rabbit, [\n  {terms}\n]}}].\n")
-        (self._folder / "enabled_plugins").write_text("[].\n")
+        applications = [f"{{rabbit, [\n  {terms}\n]}}", *(f"{{{name}, {value}}}" for name, value in self._plugins.items())]
+        (self._folder / "advanced.config").write_text(f"[{', '.join(applications)}].\n")
+        (self._folder / "enabled_plugins").write_text(f"[{','.join(self._plugins)}].\n")
         cookie = self._folder / ".erlang.cookie"
         cookie.write_text(self._mapper.cookie)
         cookie.chmod(0o400)

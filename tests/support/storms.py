@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from loadtest.report import read
+from loadtest.result import Result
 from tests.support.nodes import ROOT
 from tests.support.secrets import SECRETS
 from tests.support.tokens import SECRET
 from tests.support.wait import block_until
 
-_LIMIT_S = 60.0
+_LIMIT_S = 100.0
 
 
 class Done(NamedTuple):
@@ -24,6 +26,12 @@ class Done(NamedTuple):
     output: str
     log: str
     requests: dict[str, dict[str, Any]]  # Locust's statistics, by the name of the request
+    result: Result | None  # what was written down; None where there was no storm
+
+    @property
+    def told(self) -> str:
+        """Everything that it said, for whoever looks at a failure."""
+        return self.output + self.log
 
     @property
     def verdict(self) -> str:
@@ -34,27 +42,63 @@ class Done(NamedTuple):
         """How many requests of this name there were."""
         return int(self.requests[name]["num_requests"]) if name in self.requests else 0
 
+    def faults(self, kind: str) -> int:
+        """How many faults of this kind the verdict has."""
+        assert self.result is not None, self.told
+        return self.result.verdict.counts[kind]
 
-def storm(urls: Sequence[str], folder: Path, *flags: str, secret: str = SECRET, until: str | None = None) -> Done:
-    """Run it to its end. `until`: stop it (SIGTERM) once its running table, which comes every two seconds, has this."""
-    statistics = folder / "statistics"  # Locust adds the suffix
-    command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py"), "--headless"]
-    command += ["--json-file", str(statistics), "--host", ",".join(urls), *flags]
-    command += ["--only-summary"] if until is None else []
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEGATE_", "LOCUST_"))}
-    environment = clean | {"PYTHONPATH": str(ROOT), "TIDEGATE_JWT_SECRET": secret}
-    output, log = folder / "locust.out", folder / "locust.err"
-    with output.open("wb") as out, log.open("wb") as err:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
+
+class Storming:
+    """A storm under way. `urls` empty: on a local cluster that it starts itself."""
+
+    def __init__(self, urls: Sequence[str], folder: Path, *flags: str, secret: str = SECRET, headless: bool = True) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._output, self._log, self._report = folder / "locust.out", folder / "locust.err", folder / "report"
+        self._statistics = folder / "statistics"  # Locust adds the suffix
+        command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py")]
+        command += ["--headless"] if headless else []
+        command += ["--json-file", str(self._statistics), "--report", str(self._report), *flags]
+        command += ["--host", ",".join(urls)] if urls else []
+        foreign = ("TIDEGATE_", "LOCUST_")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+        environment = clean | {"PYTHONPATH": str(ROOT), "TIDEGATE_JWT_SECRET": secret}
+        with self._output.open("wb") as out, self._log.open("wb") as err:
+            self._process = subprocess.Popen(
+                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+            )
+
+    def told(self) -> str:
+        """What it has printed and logged so far."""
+        return self._output.read_text() + self._log.read_text()
+
+    def wait_said(self, text: str) -> None:
+        """Until it has printed or logged this."""
+        block_until(lambda: text in self.told(), _LIMIT_S, f"the storm says {text!r}")
+
+    def stop(self) -> None:
+        """SIGTERM: it comes to rest, and judges."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        """End it, whatever it does. Idempotent."""
+        self._process.kill()
+        self._process.wait()
+
+    def done(self) -> Done:
+        """Wait for its end."""
         try:
-            if until is not None:
-                block_until(lambda: until in output.read_text() + log.read_text(), _LIMIT_S, f"the storm says {until!r}")
-                process.send_signal(signal.SIGTERM)
-            code = process.wait(_LIMIT_S)
+            code = self._process.wait(_LIMIT_S)
         finally:
-            process.kill()
-            process.wait()
-    entries = json.loads(statistics.with_suffix(".json").read_text())
-    done = Done(code, output.read_text(), log.read_text(), {entry["name"]: entry for entry in entries})
-    assert SECRETS.found_in(done.output + done.log) == []
-    return done
+            self.close()
+        statistics, report = self._statistics.with_suffix(".json"), self._report.with_suffix(".json")
+        entries = json.loads(statistics.read_text()) if statistics.exists() else []
+        result = read(report) if report.exists() else None
+        requests = {entry["name"]: entry for entry in entries}
+        done = Done(code, self._output.read_text(), self._log.read_text(), requests, result)
+        assert SECRETS.found_in(done.told) == []
+        return done
+
+
+def storm(urls: Sequence[str], folder: Path, *flags: str, secret: str = SECRET) -> Done:
+    """Run one to its end."""
+    return Storming(urls, folder, "--only-summary", *flags, secret=secret).done()

@@ -15,7 +15,7 @@ from tests.support.wait import block_until
 
 START_S = 40.0  # three nodes on a machine that is busy with other tests
 STOP_S = 20.0
-_PAGE = re.compile(r"^ +(n\d+|haproxy) +(http://127\.0\.0\.1:\d+)/$", re.MULTILINE)
+_PAGE = re.compile(r"^ +(n\d+|haproxy|monitor) +(http://127\.0\.0\.1:\d+)/$", re.MULTILINE)
 
 
 class Up:
@@ -34,7 +34,7 @@ class Up:
 
     @property
     def urls(self) -> dict[str, str]:
-        """The URLs that it has printed, by node; that of the proxy is under `haproxy`."""
+        """The URLs that it has printed, by node; those of the proxy and of Prometheus are under `haproxy` and `monitor`."""
         return dict(_PAGE.findall(self.output))
 
     def wait_ready(self, urls: int) -> None:
@@ -43,7 +43,7 @@ class Up:
         assert len(self.urls) == urls, self.output
 
     def pids(self) -> dict[str, int]:
-        """The processes of its nodes, found by their environment, and that of its proxy, found by its configuration."""
+        """The processes of its nodes, found by their environment, and of its proxy and its monitor, found by their configurations."""
         found = {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
@@ -55,6 +55,8 @@ class Up:
                 found[variables["TIDEGATE_NODE_ID"]] = int(process.name)
             if any(word.startswith(str(self.folder)) and word.endswith("/haproxy.cfg") for word in words):
                 found["haproxy"] = int(process.name)
+            if any(word.startswith(f"--config.file={self.folder}") and word.endswith("/prometheus.yml") for word in words):
+                found["monitor"] = int(process.name)
         return found
 
     def __enter__(self) -> Self:

@@ -58,6 +58,8 @@ def test_schedule_against_a_plain_one(script: list[tuple[str, int, int, int]]) -
             assert schedule.expiring(until) == sum(kinds["expire"] <= until for kinds in plain.values())
         ahead = Counter(kinds["refresh"] // 1_000 for kinds in plain.values() if "refresh" in kinds)
         assert schedule.levels.peak_per_second(0) == max(ahead.values(), default=0)
+        assert schedule.levels.seconds == ahead
+        assert schedule.end_seconds == Counter(kinds["expire"] // 1_000 for kinds in plain.values())
         assert schedule.next() == min((at for kinds in plain.values() for at in kinds.values()), default=None)
 
 

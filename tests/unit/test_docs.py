@@ -9,6 +9,11 @@ from typing import get_args
 import msgspec
 import pytest
 
+from loadtest import measures
+from loadtest.checker import KINDS
+from loadtest.objectives import NAMES as OBJECTIVES
+from loadtest.options import add_options
+from loadtest.scenarios import SCENARIOS
 from node.auth.denied import DenialCode
 from node.cli.haproxy import configuration
 from node.config import SETTINGS
@@ -179,11 +184,41 @@ def test_settings() -> None:
     assert [coded(cells[0])[0] for cells in rows] == [setting.variable for setting in SETTINGS.values()]
 
 
+def storm_flags() -> set[str]:
+    """The load test's own flags, without their dashes."""
+    flags = set()
+
+    class Parser:
+        def add_argument(self, flag: str, **_: object) -> None:
+            flags.add(flag.removeprefix("--"))
+
+    add_options(Parser())  # type: ignore[arg-type]
+    return flags
+
+
+def test_storms() -> None:
+    """Each scenario, flag, kind of fault, objective and timed request of the load test is in its page."""
+    text = (ROOT / "docs" / "storms.md").read_text()
+    kinds = set(KINDS)
+    timed = {
+        measures.CONNECT,
+        measures.RECONNECT,
+        measures.RENEWAL,
+        measures.ACK,
+        measures.DELIVERY,
+        measures.REPLAYED,
+        measures.LATENESS,
+    }
+    names = {f"--{flag}" for flag in storm_flags()} | set(SCENARIOS) | kinds | set(OBJECTIVES) | timed | {measures.REVOCATION}
+    assert {name for name in names if f"`{name}`" not in text} == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_setting_that_is_none(page: Path) -> None:
     """What looks like a setting is one."""
     known = {setting.variable for setting in SETTINGS.values()}
     known |= {f"{setting.variable}_FILE" for setting in SETTINGS.values() if setting.from_file}
+    known |= {f"TIDEGATE_STORM_{flag.replace('-', '_').upper()}" for flag in storm_flags()}
     assert set(re.findall(r"TIDEGATE_[A-Z_]*[A-Z]", page.read_text())) <= known
 
 
@@ -213,7 +248,7 @@ def test_the_proxy() -> None:
 def test_no_metric_that_is_none(page: Path) -> None:
     """What looks like a metric is one."""
     known = {text for text in texts(nodes("node")) if text.startswith("tidegate_")}
-    said = re.findall(r"(?<![\w/.-])tidegate_[a-z_]+", page.read_text())
+    said = re.findall(r"(?<![\w/.:-])tidegate_[a-z_]+", page.read_text())
     assert {name for name in said if name not in known and name.removesuffix("_total") not in known} == set()
 
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.auth.denied import Denied, KeyMissing
-from node.auth.key_fetch import FetchFailed, key_set
+from node.auth.key_set import FetchFailed, key_set
 from node.auth.keys import Key, KeyRing, UnfitKey, key_of_jwk
 from node.auth.pem import keys_of_pem
 from node.auth.tokens import Policy, verify

@@ -9,19 +9,35 @@ import pytest
 
 from loadtest.options import Plan, Unfit, plan_of
 from loadtest.scenarios import SCENARIOS
-from loadtest.tokens import minted
+from loadtest.tokens import ends_at, minted
 
 SECRET = "a-secret-of-this-test-that-is-long-enough"
 HOST = "http://a.test:8001"
 GIVEN = {
     "scenario": "steady",
+    "num_users": None,
+    "spawn_rate": None,
+    "run_time": None,
     "ttl": None,
+    "cliff_at": None,
     "renewing": None,
     "rooms": None,
     "rate": None,
+    "share": None,
+    "people": None,
+    "clients": "ours",
     "seed": "s",
+    "prefix": "load",
     "settle": 20.0,
     "tolerance": 250,
+    "sessions": None,
+    "speed": 1.0,
+    "local": 0,
+    "hook": None,
+    "watch": None,
+    "objectives": None,
+    "report": None,
+    "title": "",
     "jwt_secret": SECRET,
     "jwt_secret_file": None,
     "jwt_issuer": None,
@@ -84,8 +100,8 @@ def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
     """As the nodes have it, a line's end at its end or not."""
     file = tmp_path / "secret"
     file.write_text(f"{SECRET}\n")
-    token = plan(jwt_secret=None, jwt_secret_file=str(file)).mint("ann")
-    assert jwt.decode(token, SECRET, algorithms=["HS256"])["sub"] == "ann"
+    token = plan(jwt_secret=None, jwt_secret_file=str(file)).mint("ann", 60)
+    assert jwt.decode(token.text, SECRET, algorithms=["HS256"])["sub"] == "ann"
     assert problems(jwt_secret=None, jwt_secret_file=str(tmp_path / "none")) == [
         f"--jwt-secret-file: takes a file that can be read, got {str(tmp_path / 'none')!r}"
     ]
@@ -94,9 +110,11 @@ def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
 def test_tokens_live_as_long_as_they_are_to_and_say_whom_they_are_for() -> None:
     """From the moment at which they are minted; of several secrets the first signs, under its name."""
     before = time.time()
-    token = minted(f"k1:{SECRET},k2:{SECRET}!", ttl_s=4.5, issuer="me", audience="them")("ann")
+    found = minted(f"k1:{SECRET},k2:{SECRET}!", issuer="me", audience="them")("ann", 4.5)
+    token = found.text
     claims = jwt.decode(token, SECRET, algorithms=["HS256"], audience="them")
     assert claims["exp"] - claims["iat"] == pytest.approx(4.5)
     assert before <= claims["iat"] <= time.time()
     assert (claims["sub"], claims["iss"]) == ("ann", "me")
+    assert found.ends_at == ends_at(token) == pytest.approx(claims["exp"] * 1000, abs=1)
     assert jwt.get_unverified_header(token)["kid"] == "k1"

@@ -3,7 +3,7 @@
 import pytest
 
 from loadtest.journal import Journal, Names
-from loadtest.outcome import MOST_FAULTS, Handover, Leftover, judged
+from loadtest.outcome import MOST_FAULTS, Cost, Handover, Leftover, judged
 
 
 def handover(*seqs: int, client: str = "c", leftover: Leftover | None = None) -> Handover:
@@ -13,7 +13,8 @@ def handover(*seqs: int, client: str = "c", leftover: Leftover | None = None) ->
     journal.watch("r", after=0)
     for seq in seqs:
         journal.saw("r", seq, f"e{seq}", at=1, expires_at=2)
-    return Handover(names=names.texts, pages=[journal.pages()], leftover=leftover or Leftover(), late_ms=len(seqs))
+    cost = Cost(late_ms=len(seqs))
+    return Handover(names=names.texts, pages=[journal.pages()], leftover=leftover or Leftover(), cost=cost)
 
 
 def test_clean_is_what_all_processes_agree_on() -> None:

@@ -25,7 +25,7 @@ ERROR = {"message": "busy", "data": {"code": "server_busy", "retry_after": 2000}
         (b"44" + json.dumps(ERROR).encode(), wire.Refusal("server_busy", 2000)),
         (b'44{"message":"Invalid namespace"}', wire.Refusal("disconnected", None)),
         (b"41", wire.Disconnected()),
-        (b"1", wire.Disconnected()),
+        (b"1", wire.Closed()),
         (b'42["typing",{"room":"r"}]', wire.Event("typing", msgspec.Raw(b'{"room":"r"}'))),
         (b'4312[{"ok":true}]', wire.Acked(12, msgspec.Raw(b'{"ok":true}'))),
     ],

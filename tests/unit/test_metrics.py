@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as text_families
 
-from node.auth.key_fetch import Outcome
+from node.auth.key_set import Outcome
 from node.config import SETTINGS
 from node.edge.admin import ADMIN_NAMES
 from node.edge.commands import REFRESH

@@ -9,6 +9,8 @@ import { explain, plural, tokenWanted } from "./words.js";
 const PAGE = 50;
 const COUNTED_ROOMS = 30; // unread messages are counted for so many rooms; the others show that there are some
 const TYPING_EVERY = 3_000;
+/** What the page says while messages wait for the log. */
+export const HELD = "Messages are waiting: the log is away";
 
 export class Chat {
   /** @type {Map<string, Room>} */
@@ -18,6 +20,7 @@ export class Chat {
   link = { state: "connecting", node: null, url: null, expires_at: null, issued: null };
   signIn = null; // in words, why another token is needed; or null
   said = ""; // for screen readers
+  held = false; // messages wait for the log
   notice = null; // an error to show for a moment
   target = null; // {seq} of a message to jump to
   atEnd = true; // whether the end of the open room is in view
@@ -73,9 +76,15 @@ export class Chat {
     if (status.state === "renewed") Object.assign(this.link, { expires_at: status.expires_at, issued: this.tide.now() });
     if (status.state === "sign-in") this.signIn = tokenWanted(status, this.#refused);
     if (status.state === "refused") this.#refused = true;
+    if (status.state === "held" || status.state === "flowing") this.#hold(status.state === "held");
     if (status.state === "reset") this.#reload(status.room);
-    if (!["renewed", "caught-up", "reset"].includes(status.state) && !status.open) this.link.state = status.state;
+    if (!["renewed", "caught-up", "reset", "held", "flowing"].includes(status.state) && !status.open) this.link.state = status.state;
     this.changed();
+  }
+
+  #hold(held) {
+    this.held = held;
+    this.said = held ? HELD : "Messages go again";
   }
 
   #connected({ node, url, session, expires_at, rooms }) {

@@ -1,10 +1,12 @@
 /** The middle of the page: the open room. */
 
+import { HELD } from "./chat.js";
 import { Composer, write, writeIfHandy } from "./composer.js";
-import { classes, html, useEffect, useLayoutEffect, useState } from "./html.js";
+import { html, useEffect, useLayoutEffect, useState } from "./html.js";
 import { IconButton } from "./icons.js";
 import { Log } from "./log.js";
 import { Logo } from "./logo.js";
+import { Strip } from "./strip.js";
 import { people, plural } from "./words.js";
 
 export function Conversation({ chat, side, onSide, onAdd }) {
@@ -12,7 +14,7 @@ export function Conversation({ chat, side, onSide, onAdd }) {
   return html`
     <main class="conversation" aria-label=${room ? room.titleFor(chat.me) : "No room"}>
       ${room ? html`<${Header} chat=${chat} room=${room} side=${side} onSide=${onSide} />` : null}
-      <${Strip} chat=${chat} />
+      <${Strip} chat=${chat} held=${chat.held ? HELD : null} />
       ${room ? html`<${Body} key=${room.name} chat=${chat} room=${room} />` : html`<${Empty} chat=${chat} onAdd=${onAdd} />`}
     </main>
   `;
@@ -35,29 +37,6 @@ function Header({ chat, room, side, onSide }) {
       <${IconButton} icon="people" label="People" aria-pressed=${side === "people"} onClick=${() => toggle("people")} />
       ${room.kind !== "direct" && html`<${IconButton} icon="leave" label="Leave this room" onClick=${leave} />`}
     </header>
-  `;
-}
-
-/** What the connection is doing; gone when all is well. */
-function Strip({ chat }) {
-  const { strip } = chat.journal;
-  const [, tick] = useState(0);
-  useEffect(() => {
-    if (strip === null) return undefined;
-    const timer = setInterval(() => tick((count) => count + 1), 200);
-    return () => clearInterval(timer);
-  }, [strip]);
-  const over = strip?.fades && Date.now() - strip.at > 8_000;
-  if (strip === null || over) return html`<div class="strip" hidden></div>`;
-  const left = strip.until === null ? 0 : Math.max(0, strip.until - Date.now());
-  const waiting = chat.link.state === "reconnecting" && left > 400; // a shorter one is not worth a figure
-  const trying = !waiting && ["connecting", "reconnecting"].includes(chat.link.state);
-  return html`
-    <div class=${classes("strip", `strip-${strip.tone}`)} data-test="strip">
-      <span>${strip.text}${waiting ? ` in ${Math.ceil(left / 1_000)} s` : trying ? " now…" : ""}</span>
-      ${waiting && left > 1_500 && html`<button type="button" class="link" onClick=${() => chat.tide.retry()}>Now</button>`}
-      ${chat.link.state === "refused" && html`<button type="button" class="link" onClick=${() => chat.tide.retry()}>Try again</button>`}
-    </div>
   `;
 }
 

@@ -1,29 +1,30 @@
 /** Where this tab's tokens come from: the dev issuer, by name, or a token that someone pasted. */
 
-const KEY = "tidegate.credentials"; // of this tab: two tabs may be two people
+/** Of the chat page. `keep`: under which name this tab keeps them (two tabs may be two people); `scope`: of the dev issuer's tokens. */
+const CHAT = { keep: "tidegate.credentials", scope: undefined };
 
 export class Credentials {
   #given = null; // the last pasted token that was handed out
   #token = null; // {value, expires_at}: the last of the dev issuer's
 
-  /** @param {{user?: string, ttl?: number, token?: string, urls: string[]}} given */
-  constructor({ user, ttl, token, urls }) {
-    Object.assign(this, { user, ttl, token, urls });
+  /** @param {{user?: string, ttl?: number, token?: string, urls: string[], kind?: {keep: string, scope?: string}}} given */
+  constructor({ user, ttl, token, urls, kind = CHAT }) {
+    Object.assign(this, { user, ttl, token, urls, kind });
   }
 
   /** What this tab had before it was reloaded, or null. */
-  static kept(urls) {
-    const kept = sessionStorage.getItem(KEY);
-    return kept === null ? null : new Credentials({ ...JSON.parse(kept), urls });
+  static kept(urls, kind = CHAT) {
+    const kept = sessionStorage.getItem(kind.keep);
+    return kept === null ? null : new Credentials({ ...JSON.parse(kept), urls, kind });
   }
 
   keep() {
     const { user, ttl, token } = this;
-    sessionStorage.setItem(KEY, JSON.stringify({ user, ttl, token }));
+    sessionStorage.setItem(this.kind.keep, JSON.stringify({ user, ttl, token }));
   }
 
-  static forget() {
-    sessionStorage.removeItem(KEY);
+  static forget(kind = CHAT) {
+    sessionStorage.removeItem(kind.keep);
   }
 
   /** As tidegate.js wants it. */
@@ -47,7 +48,7 @@ export class Credentials {
         const response = await fetch(new URL("/dev/token", node), {
           method: "POST",
           headers: { "Content-Type": "application/json" },
-          body: JSON.stringify({ user: this.user, ttl: this.ttl }),
+          body: JSON.stringify({ user: this.user, ttl: this.ttl, scope: this.kind.scope }),
           signal: AbortSignal.timeout(4_000),
         });
         const answer = await response.json();

@@ -59,6 +59,10 @@ export class Journal {
         return { text: `Refused: ${status.message}`, tone: "bad", strip: `Refused: ${status.message}` };
       case "reset":
         return { text: `The log of ${status.room} is another one: it starts over`, tone: "bad" };
+      case "held":
+        return { text: "The log is away: messages wait", tone: "bad" };
+      case "flowing":
+        return { text: "The log is back: messages go", tone: "good" };
       default:
         return null;
     }

@@ -10,11 +10,15 @@ const LIVES = [
   [3_600, "1 hour"],
 ];
 
+const CHAT = { title: "Tidegate", button: "Come in", hint: null };
+
 /**
- * @param {{config: object, ttl: number, name: string, why: string | null, onEnter: (given: {user?, ttl?, token?}) => void}} props
+ * @param {{config: object, ttl: number, name: string, why: string | null, door?: {title: string, button: string, hint: string | null},
+ *   pasted?: boolean, onEnter: (given: {user?, ttl?, token?}) => void}} props `button`: for a name; `hint`: about a token; `pasted`: whether
+ *   it was a token that was tried before
  */
-export function SignIn({ config, ttl, name, why, onEnter }) {
-  const [byToken, setByToken] = useState(!config.dev_issuer);
+export function SignIn({ config, ttl, name, why, door = CHAT, pasted = false, onEnter }) {
+  const [byToken, setByToken] = useState(pasted || !config.dev_issuer);
   const [life, setLife] = useState(ttl);
   const first = useRef();
   useLayoutEffect(() => first.current?.focus(), [byToken]);
@@ -28,11 +32,14 @@ export function SignIn({ config, ttl, name, why, onEnter }) {
     <main class="door">
       <form class="door-card" onSubmit=${submit}>
         <${Logo} />
-        <h1>Tidegate</h1>
+        <h1>${door.title}</h1>
         <p class="muted">You are at node <b>${config.node}</b>${config.peers.length > 1 ? html`, one of ${config.peers.length}` : ""}.</p>
         ${why && html`<p class="error" role="alert">${why}</p>`}
         ${byToken
-          ? html`<label>Token<textarea ref=${first} rows="4" spellcheck="false" autocomplete="off" required placeholder="eyJ…"></textarea></label>`
+          ? html`
+              <label>Token<textarea ref=${first} rows="4" spellcheck="false" autocomplete="off" required placeholder="eyJ…"></textarea></label>
+              ${door.hint && html`<p class="hint">${door.hint}</p>`}
+            `
           : html`
               <label>Your name<input ref=${first} defaultValue=${name} maxlength="128" autocomplete="username" required /></label>
               <label>
@@ -42,7 +49,7 @@ export function SignIn({ config, ttl, name, why, onEnter }) {
                 </select>
               </label>
             `}
-        <button class="primary" type="submit">Come in</button>
+        <button class="primary" type="submit">${byToken ? CHAT.button : door.button}</button>
         ${config.dev_issuer &&
         html`<button class="quiet" type="button" onClick=${() => setByToken(!byToken)}>
           ${byToken ? "Use a name instead" : "Use a token instead"}

@@ -46,6 +46,7 @@ export { CommandError, newId };
  * - `sign-in` {code, message, open}: no token will do before the user has signed in again: then call `retry()`. `open`: a renewal was
  *   refused, and the connection stays until its token ends
  * - `refused` {code, message}: final, until `retry()`
+ * - `held` {}: the log does not take messages now; they are kept, and sent again until it does: `flowing` {}
  * - `reset` {room, seq}: the cluster's log is not the one of before; the room starts at `seq`
  * - `closed` {}
  */
@@ -97,6 +98,7 @@ class Tidegate {
     this.#outbox = new Outbox({
       deliver: (message) => this.#ask("message:send", message),
       pause: (attempt, hint = 0) => delay(hint + (0.25 + random()) * Math.min(5_000, 250 * 2 ** attempt)),
+      hold: (held) => this.#status(held ? "held" : "flowing"),
     });
     globalThis.addEventListener?.("online", this.#online);
     queueMicrotask(() => this.#run()); // so that whoever called has time to listen

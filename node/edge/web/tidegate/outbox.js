@@ -15,15 +15,16 @@ export class Outbox {
   #queues = new Map();
   #pumping = new Set();
   #connections = 0;
+  #held = false;
 
   /**
    * @param {object} ways
    * @param {(message: Outgoing) => Promise<Sent>} ways.deliver rejects with a `CommandError`
    * @param {(attempt: number, hint?: number) => Promise<void>} ways.pause before the next try of one message
+   * @param {(held: boolean) => void} [ways.hold] is told when messages begin to wait for the log, and when they do no more
    */
-  constructor({ deliver, pause }) {
-    this.deliver = deliver;
-    this.pause = pause;
+  constructor({ deliver, pause, hold = () => {} }) {
+    Object.assign(this, { deliver, pause, hold });
   }
 
   /** How many messages are not known to be in the log. */
@@ -54,6 +55,7 @@ export class Outbox {
   rejectAll(error) {
     const queues = [...this.#queues.values()];
     this.#queues.clear();
+    this.#holds(false);
     for (const { reject } of queues.flat()) reject(error);
   }
 
@@ -72,6 +74,7 @@ export class Outbox {
         if (connection === this.#connections) break;
         continue;
       }
+      if (error?.code === "unavailable") this.#holds(true);
       if (error instanceof CommandError && AGAIN.has(error.code)) {
         await this.pause((attempt += 1), error.retryAfter);
         continue;
@@ -79,10 +82,17 @@ export class Outbox {
       attempt = 0;
       if (queue[0] === next) queue.shift();
       if (queue.length === 0 && this.#queues.get(room) === queue) this.#queues.delete(room);
+      if (error === null || this.size === 0) this.#holds(false);
       if (error === null) next.resolve(sent);
       else next.reject(error);
     }
     this.#pumping.delete(room);
+  }
+
+  #holds(held) {
+    if (this.#held === held) return;
+    this.#held = held;
+    this.hold(held);
   }
 }
 

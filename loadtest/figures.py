@@ -1,0 +1,42 @@
+"""How a storm stands, as a table of names and values: for Locust's page, and for Prometheus. Pure."""
+
+from loadtest import measures
+from loadtest.board import Board
+from loadtest.result import Result
+
+_TIMED = (measures.CONNECT, measures.RECONNECT, measures.RENEWAL, measures.ACK, measures.DELIVERY, measures.LATENESS)
+
+
+def verdict_so_far(board: Board | None, result: Result | None) -> list[tuple[str, str]]:
+    """What to tell a person: the verdict once there is one, before that what can be known of it."""
+    if result is not None:
+        verdict = result.verdict
+        rows = [("verdict", "clean" if result.ok else "NOT CLEAN")]
+        rows += [(kind.replace("_", " "), f"{count:,}") for kind, count in verdict.counts.items()]
+        rows += [("at the end", str(verdict.leftover))] if verdict.leftover else []
+        rows += [("problem", problem) for problem in verdict.problems]
+        rows += [("fault", fault) for fault in verdict.faults[:20]]
+        return rows + [(f"objective {one.name}", str(one)) for one in result.objectives]
+    if board is None:
+        return [("verdict", "no storm yet")]
+    live = board.live
+    return [
+        ("verdict", "so far nothing missed, nothing twice" if not live.faults else "so far there are faults"),
+        ("people", f"{live.people:,}"),
+        ("here", f"{live.here:,}"),
+        ("away", f"{live.away:,}"),
+        ("away on purpose", f"{live.asleep:,}"),
+        ("messages without an answer yet", f"{live.unacked:,}"),
+        ("events seen", f"{live.seen:,}"),
+        ("skipped (may still come, too late)", f"{live.skipped:,}"),
+        ("came again, or too late", f"{live.repeated:,}"),
+        ("handshakes a second", f"{board.rate(measures.TRIED):,.1f}"),
+        ("refusals a second", f"{board.rate(measures.REFUSED):,.1f}"),
+        ("deliveries a second", f"{board.rate(measures.DELIVERED):,.1f}"),
+        ("the load test itself was late by (ms, at most)", f"{live.late_ms:,}"),
+    ]
+
+
+def timed(board: Board) -> list[tuple[str, measures.Times]]:
+    """What was timed so far, by name."""
+    return [(name, board.measured.times[name]) for name in _TIMED if name in board.measured.times]

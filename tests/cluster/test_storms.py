@@ -1,0 +1,175 @@
+"""Each scenario, short, on real clusters, with the verdict as the gate; and each fault of a node, which the suite has to find.
+
+Some storms run side by side: they wait for their moments most of the time.
+"""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.support.nodes import Cluster
+from tests.support.storms import Done, Storming, storm
+
+PEOPLE = ("--users", "24", "--spawn-rate", "12", "--rooms", "4", "--rate", "1", "--brief")
+UNHURRIED = {"handshake_rate": "1000", "handshake_burst": "1000"}  # the machine is busy: nobody is sent away
+#: On the same two nodes, each with rooms and people of its own.
+SHARED = {
+    "cliff": ("--cliff-at", "5", "--run-time", "10", "--renewing", "0.5"),
+    "morning": ("--cliff-at", "7", "--run-time", "11"),
+    "revocation": ("--cliff-at", "4", "--run-time", "10"),
+    "cross-check": ("--run-time", "7"),
+    "stock": ("--scenario", "cliff", "--clients", "stock", "--cliff-at", "5", "--run-time", "10"),
+    "two-workers": ("--scenario", "cliff", "--processes", "2", "--cliff-at", "6", "--run-time", "11"),
+}
+#: Each on a local cluster of its own, of which it ends nodes.
+LOCAL = {
+    "rolling": ("--local", "2", "--cliff-at", "4", "--run-time", "25", "--settle", "30"),
+    "node-loss": ("--local", "2", "--cliff-at", "4", "--run-time", "14"),
+}
+
+
+AT_ONCE = 3
+Storms = Mapping[str, "Future[Done]"]
+
+
+@pytest.fixture(scope="module")
+def storms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storms]:
+    """All of them, under way or about to be."""
+    folder = tmp_path_factory.mktemp("storms")
+    with Cluster(folder, UNHURRIED, count=2) as cluster, ThreadPoolExecutor(AT_ONCE) as pool:
+        found = {}
+        for name, flags in {**LOCAL, **SHARED}.items():
+            scenario = () if "--scenario" in flags else ("--scenario", name)
+            urls = [] if name in LOCAL else cluster.urls
+            found[name] = pool.submit(storm, urls, folder / name, *PEOPLE, "--prefix", name, *scenario, *flags)
+        yield found
+
+
+def clean(storms: Storms, name: str) -> Done:
+    """It has ended well."""
+    done = storms[name].result()
+    assert done.code == 0, done.told
+    assert done.verdict.startswith("verdict: clean: 24 clients, "), done.told
+    assert done.result is not None and done.result.ok
+    return done
+
+
+def figure(done: Done, name: str) -> float:
+    """One that has been measured."""
+    assert done.result is not None
+    value = done.result.figures[name]
+    assert value is not None, name
+    return value
+
+
+def test_cross_check(storms: Storms) -> None:
+    """Locust's own client has seen the same as ours, and has waited as long for its acks."""
+    done = clean(storms, "cross-check")
+    assert done.result is not None
+    ours, theirs = (done.result.times[name] for name in ("send to ack", "send to ack, SocketIOUser"))
+    assert ours.count > 10 and theirs.count > 10
+    assert theirs.p50_ms < 3 * ours.p50_ms + 50 and ours.p50_ms < 3 * theirs.p50_ms + 50
+
+
+def test_cliff(storms: Storms) -> None:
+    """Every token ends in one moment: half renew before it, the others are put out, none early, and are back."""
+    done = clean(storms, "cliff")
+    assert done.result is not None and done.result.struck_s == 5
+    ended, renewed = done.result.ends["token_expired"], done.count("renewal")
+    assert ended + renewed == 24 and ended > 5 and renewed > 5
+    assert sum(done.result.series["lost"][4:8]) == ended
+    assert figure(done, "all_back_s") < 10
+    assert [mark.name for mark in done.result.marks] == ["all tokens end"]
+
+
+def test_two_workers_are_one_storm(storms: Storms) -> None:
+    """Their tokens end in the same moment, their histories are judged together, their measures add up."""
+    done = clean(storms, "two-workers")
+    assert done.result is not None and done.result.cost.processes == 2
+    assert done.result.times["connect"].count == 24 == sum(done.result.series["let in"][:5])
+    assert sum(done.result.series["lost"]) == sum(done.result.series["lost"][5:9]) == done.result.ends["token_expired"]
+
+
+def test_stock_clients(storms: Storms) -> None:
+    """They renew nothing and resume nothing: all are put out, all come back by themselves, and what was said meanwhile is lost to them."""
+    done = storms["stock"].result()
+    assert done.result is not None, done.told
+    assert done.result.ends == {"token_expired": 24}
+    assert done.result.times["reconnect"].count == 24
+    assert done.result.times["reconnect"].p50_ms > 400
+    assert done.result.verdict.leftover.away == 0
+    assert (done.faults("duplicated"), done.faults("late"), done.faults("accepted")) == (0, 0, 0)
+    assert done.code == (0 if done.faults("lost") + done.faults("hole") == 0 else 1)
+
+
+def test_morning(storms: Storms) -> None:
+    """Who slept is refused with the stale token, comes back with a fresh one, and has missed nothing."""
+    done = clean(storms, "morning")
+    assert done.result is not None
+    slept = done.result.refusals["connect token_expired"]
+    assert slept > 12
+    assert done.result.times["reconnect"].count >= slept
+    assert done.result.times["send to delivery, missed and replayed"].count > 0
+
+
+def test_revocation(storms: Storms) -> None:
+    """Some are put out within a second, refused with the token that they had, and let in with another; nobody else notices."""
+    done = clean(storms, "revocation")
+    assert done.result is not None
+    put_out = done.result.times["revocation"].count
+    assert 0 < put_out < 24 and figure(done, "revocation_max_ms") < 1_000
+    assert done.result.ends == {"token_revoked": put_out}
+    assert done.result.refusals == {"connect token_revoked": put_out}
+
+
+def test_node_loss(storms: Storms) -> None:
+    """A node is killed: its people are back on another one."""
+    done = clean(storms, "node-loss")
+    assert done.result is not None and done.result.ends == {"lost": 12}
+    assert figure(done, "all_back_s") < 15
+    assert [mark.name for mark in done.result.marks] == ["node 2 is killed", "it is back"]
+    assert done.result.nodes.cpu_s > 0
+
+
+def test_rolling(storms: Storms) -> None:
+    """The nodes drain one after the other: each tells its people, who are elsewhere at once."""
+    done = clean(storms, "rolling")
+    assert done.result is not None and done.result.ends["draining"] >= 24
+    marks = [mark.name for mark in done.result.marks]
+    assert marks == ["node 1 drains", "it is back", "node 2 drains", "it is back"]
+
+
+# What has to be found
+
+CROWD = ("--users", "30", "--spawn-rate", "30", "--rooms", "1", "--brief", "--people", "talker=1")
+#: By the fault of a node: how often it happens, the flags of a storm in which it does, and the kinds of faults in the verdict.
+FAULTS = {
+    "drop": (10_000, ("--rate", "2", "--run-time", "9"), {"lost"}),
+    "twice": (2_000, ("--rate", "1", "--run-time", "7"), {"duplicated"}),
+    "swap": (2_000, ("--rate", "1", "--run-time", "7"), {"out_of_order"}),
+    "late": (0, ("--rate", "1", "--ttl", "3", "--renewing", "0.5", "--run-time", "6"), {"late"}),
+    "accept": (0, ("--rate", "0.5", "--scenario", "morning", "--cliff-at", "5", "--run-time", "8"), {"accepted", "late"}),
+}
+
+
+def test_each_fault_of_a_node_is_found(tmp_path: Path) -> None:
+    """One delivery of 10,000 left out, one made twice, two swapped, some past a token's end, ended tokens taken: exit 1, by name."""
+    with ExitStack() as stack:
+        found = {}
+        for fault, (every, flags, _) in FAULTS.items():
+            settings = UNHURRIED | {"test_fault": fault, "test_every": str(every), "commands_per_second": "1000"}
+            (tmp_path / fault).mkdir()
+            faulty = stack.enter_context(Cluster(tmp_path / fault, settings, count=1, module="tests.support.faulty_node"))
+            found[fault] = Storming(faulty.urls, tmp_path / fault, *CROWD, "--settle", "3", *flags)
+            stack.callback(found[fault].close)
+        done = {fault: storming.done() for fault, storming in found.items()}
+    for fault, (_, _, kinds) in FAULTS.items():
+        one = done[fault]
+        assert one.code == 1, (fault, one.told)
+        assert one.verdict.startswith("verdict: NOT CLEAN: 30 clients, "), (fault, one.told)
+        assert one.result is not None
+        assert {kind for kind, count in one.result.verdict.counts.items() if count} == kinds, (fault, one.told)
+        assert any(line.startswith(tuple(kinds)) for line in one.result.verdict.faults)

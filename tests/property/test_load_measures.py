@@ -1,0 +1,58 @@
+"""What a storm measures adds up over its processes, and says what was put in."""
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtest.measures import Measures, Times, all_back_s, dense
+
+SECONDS = st.floats(1e-5, 1e4)
+
+
+@given(st.lists(SECONDS, min_size=1, max_size=200), st.sampled_from([0.5, 0.95, 0.99]))
+def test_a_percentile_is_what_that_share_does_not_exceed(values: Sequence[float], share: float) -> None:
+    """To 2%, whatever the values; the most is exact."""
+    times = Times()
+    for value in values:
+        times.add(value)
+    exact = sorted(values)[math.ceil(share * len(values)) - 1]
+    assert exact / 1.02 <= times.percentile(share) <= exact * 1.02
+    assert (times.most, times.count) == (max(values), len(values))
+    assert times.summary().max_ms == round(1000 * max(values), 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("ab"), SECONDS), max_size=40))
+def test_processes_add_up_to_one(told: Sequence[tuple[int, str, float]]) -> None:
+    """Whatever each process was told: merged, over their bytes too, it is as if one had been told everything."""
+    parts, whole = [Measures() for _ in range(3)], Measures()
+    for process, name, seconds in told:
+        for one in (parts[process], whole):
+            one.time(name, seconds)
+            one.count(name, seconds)
+            one.refuse("connect", name)
+            one.end(name)
+            one.returns.append((seconds, seconds + 1))
+    together = Measures()
+    for part in parts:
+        together.merge(msgspec.msgpack.decode(msgspec.msgpack.encode(part), type=Measures))
+    assert (together.series, together.refusals, together.ends) == (whole.series, whole.refusals, whole.ends)
+    assert sorted(together.returns) == sorted(whole.returns)
+    assert {name: (t.count, t.most, t.buckets) for name, t in together.times.items()} == {
+        name: (t.count, t.most, t.buckets) for name, t in whole.times.items()
+    }
+    assert together.total("a") == sum(name == "a" for _, name, _ in told)
+
+
+def test_all_are_back_when_the_last_of_the_struck_is() -> None:
+    """Who lost his connection before is not counted, and nobody lost is nobody back."""
+    returns = [(1.0, 99.0), (10.2, 11.0), (30.0, 32.5)]
+    assert all_back_s(returns, struck_s=10.0, begins_s=9.0) == 22.5
+    assert all_back_s(returns, struck_s=50.0, begins_s=49.0) is None
+    measures = Measures()
+    for at_s in (0.2, 3.1, 3.9, 4.0):
+        measures.count("tried", at_s)
+    assert dense(measures.series["tried"], 0, 5) == [1, 0, 0, 2, 1, 0]
+    assert (measures.peak("tried"), measures.peak("tried", begins_s=4.2), measures.peak("nothing")) == (2, 1, 0)

@@ -1,0 +1,162 @@
+"""What is written down of a storm: one page that needs nothing else, the same as JSON, and several side by side."""
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from loadtest import compare, report
+from loadtest.checker import Fault, Verdict
+from loadtest.measures import Measures
+from loadtest.options import Plan
+from loadtest.outcome import Cost, Leftover, Outcome
+from loadtest.plot import Line, Moment, Plot, round_up
+from loadtest.result import Mark, Nodes, Result, result_of
+from loadtest.scenarios import SCENARIOS
+from loadtest.tokens import minted
+
+HOSTILE = "<script>alert('&')</script>"
+
+
+def measures() -> Measures:
+    """Ten who came, three who were put out at 5 s and came back within 2 s."""
+    found = Measures()
+    for number in range(10):
+        found.count("tried", number / 10)
+        found.count("let in", number / 10)
+        found.time("connect", 0.01 * (number + 1))
+    for back in (5.5, 6.0, 7.0):
+        found.count("lost", 5.0)
+        found.count("tried", back)
+        found.count("let in", back)
+        found.returns.append((5.0, back))
+        found.time("reconnect", back - 5.0)
+        found.time("end of a token, lateness", 0.05)
+        found.end("token_expired")
+    found.refuse("connect", "server_busy")
+    return found
+
+
+def result(*, title: str = "a storm", faults: Sequence[Fault] = (), limits: dict[str, float] | None = None) -> Result:
+    plan = Plan(
+        scenario=msgspec.structs.replace(SCENARIOS["cliff"], strike_s=5.0),
+        hosts=("http://a.test",),
+        mint=minted("x" * 40),
+        seed="s",
+        prefix="load",
+        settle_s=1.0,
+        tolerance_ms=250,
+    )
+    verdict = Verdict(clients=10, acked=4, seen=40, faults=tuple(faults))
+    outcome = Outcome(
+        verdict=verdict, leftover=Leftover(), cost=Cost(people=10, events=100, cpu_s=0.01, grown_kib=300, kept_kib=100)
+    )
+    return result_of(
+        plan,
+        outcome,
+        measures(),
+        title=title,
+        began=1_700_000_000.0,
+        lasted_s=10.4,
+        marks=[Mark(name="all tokens end", at_s=5.0)],
+        nodes=Nodes(cpu_s=1.5, cores=dict.fromkeys(range(10), 0.25)),
+        limits=limits or {},
+    )
+
+
+class _Links(HTMLParser):
+    """Everything that a page would fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        named = {"src", "href", "xlink:href", "srcset", "action"}
+        self.found += [f"{tag} {name}" for name, _ in attrs if name in named]
+        self.found += [tag] if tag in ("script", "link", "iframe", "img", "object") else []
+
+
+def test_the_figures_are_those_that_were_measured() -> None:
+    """Counted from the strike; sessions are who came less who went; the cost is by event and by person."""
+    one = result()
+    assert (one.figures["all_back_s"], one.figures["peak_handshakes"], one.figures["lost"]) == (2.0, 1, 0)
+    assert one.series["sessions"] == [10, 10, 10, 10, 10, 8, 9, 10, 10, 10]
+    assert one.times["connect"].count == 10 and one.times["connect"].max_ms == 100.0
+    assert (one.cost.us_an_event, one.cost.kib_a_person) == (100.0, 20.0)
+    assert one.ok and one.verdict.clean
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    """The JSON is all of it; a name with a dot stays whole."""
+    one = result()
+    report.write(one, tmp_path / "new" / "storm.1")
+    assert report.read(tmp_path / "new" / "storm.1.json") == one
+    assert (tmp_path / "new" / "storm.1.html").read_text() == report.html(one)
+
+
+def test_the_page_needs_nothing_else_and_runs_nothing() -> None:
+    """No script, nothing fetched, the verdict on top, every plot well-formed and with its mark; no text becomes markup."""
+    fault = Fault(kind="lost", client=HOSTILE, room="r", seq=3)
+    page = report.html(result(title=HOSTILE, faults=[fault], limits={"all_back_s": 1.0}))
+    links = _Links()
+    links.feed(page)
+    assert links.found == []
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert HOSTILE not in page
+    assert page.index("Verdict: NOT CLEAN") < page.index("<svg")
+    assert "1 lost" in page and "MISSED" in page
+    plots = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert len(plots) >= 6
+    for one in plots:
+        ET.fromstring(one)
+    assert sum("all tokens end" in one for one in plots) >= 4
+
+
+def test_a_missed_objective_is_not_ok_though_the_verdict_is_clean() -> None:
+    """And says which."""
+    one = result(limits={"reconnect_p99_ms": 100.0, "lost": 0.0})
+    assert one.verdict.clean and not one.ok
+    assert [objective.met for objective in one.objectives] == [False, True]
+    assert "clean, but an objective was missed" in report.html(one)
+
+
+def test_several_storms_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One table and plots with a line for each, seconds counted from the strike; files that are no reports are named."""
+    for name in ("one", "two"):
+        report.write(result(title=name), tmp_path / name)
+    out = tmp_path / "both"
+    code = compare.main([str(tmp_path / "one.json"), str(tmp_path / "two.json"), "--report", str(out)])
+    assert code == 0
+    said = capsys.readouterr().out
+    assert "| everybody back after (s) | 2 | 2 |" in said
+    page = out.with_suffix(".html").read_text()
+    assert page.count("<polyline") == 2 * page.count("<svg")
+    (handshakes, *_) = compare.plots([result(), result()])
+    assert handshakes.lines[0].points[0] == (-5.0, 10.0)
+    junk = tmp_path / "junk.json"
+    junk.write_text("{}")
+    assert compare.main([str(junk), str(junk)]) == 1
+    assert str(junk) in capsys.readouterr().err
+    assert compare.main([str(junk)]) == 2
+
+
+def test_axes_have_round_ends() -> None:
+    """Not under what there is, and not much over it."""
+    for value in (0.003, 0.9, 1.0, 7.3, 24.0, 25.0, 999.0, 1500.0):
+        top = round_up(value)
+        assert value <= top * (1 + 1e-9) and top <= value * 1.7
+    drawn = Plot(
+        title="t",
+        x_label="ms",
+        lines=[Line(name="l", points=[(0.5, 0), (900.0, 100)])],
+        moments=[Moment(x=30.0, name="m")],
+        logarithmic=True,
+        most_y=100,
+    ).svg(alone=True)
+    assert all(f">{tick}<" in drawn for tick in ("1", "10", "100"))
+    ET.fromstring(drawn)
