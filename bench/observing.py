@@ -1,20 +1,21 @@
 """What it costs a node to be observed: its processor time with all metrics and lines, and without, under fan-out and under handshakes.
 
-The same work is done by a node as it is, which is scraped too, and by one in which each observation is left out, in turn, each time by a
-new process (`bench/unobserved_node.py`). Clients are another process beside it. Processor time of a process is steady where times are not,
-but not to a percent on a machine that does other things: so the pairs are told one by one, with their median. Beside that stands what
+The same work is done by a node as it is, which is scraped too, and by one in which each observation is left out, both at the same time, so
+that what the machine does besides costs both alike; several times, each time by new processes (`bench/unobserved_node.py`). Clients are
+another process beside them. The pairs are told one by one, with their median. Beside that stands what
 the observations of one delivery and of one handshake cost by themselves, and their share in all that it costs the node; and what one of
 ours costs beside prometheus_client's.
 """
 
 import asyncio
 import contextlib
+import io
 import statistics
 import tempfile
 import time
 import timeit
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,8 @@ from bench.handshake_storm import Knock
 from bench.lean_client import LeanClient
 from bench.local_node import SECRET, LocalNode
 from bench.report import machine, write_results
+from node.cli.journal import open_journal
+from node.config import Settings
 from node.core.identity import Principal
 from node.edge.delivery import Deliveries, Delivery
 from node.edge.handshake import Accepted
@@ -36,12 +39,11 @@ from node.flow.lag import Lag
 from node.instruments import Histogram
 from node.metrics import FAST_S, Metrics
 
-PAIRS = 3
-MEMBERS, MESSAGES, MESSAGES_PER_S = 100, 600, 80.0  # of one room, and what is said in it
-HANDSHAKES, HANDSHAKES_PER_S = 2_000, 300.0
+PAIRS = 7
+MEMBERS, MESSAGES, MESSAGES_PER_S = 100, 600, 40.0  # of one room, and what is said in it
+HANDSHAKES, HANDSHAKES_PER_S = 2_000, 120.0
 SCRAPE_EVERY_S = 5.0
 READY_LIMIT_S, LIMIT_S = 60.0, 120.0
-Work = Callable[[str], Awaitable[None]]
 
 
 def _token(user: str) -> str:
@@ -127,42 +129,53 @@ async def _scraped(url: str) -> None:
         await asyncio.sleep(SCRAPE_EVERY_S)
 
 
-async def _run(node: LocalNode, load: FanOut | Handshakes, *, scrapes: bool) -> float:
-    """The node's processor time for the work, in seconds."""
-    url = node.url() or ""
-    await load.begin(url)
+async def _run(nodes: list[LocalNode], loads: list[FanOut | Handshakes]) -> list[float]:
+    """The processor time of each node for its load, in seconds. The first one is scraped."""
+    urls = [node.url() or "" for node in nodes]
+    for url, load in zip(urls, loads, strict=True):
+        await load.begin(url)
     await asyncio.sleep(1.0)  # what the beginning left behind is done
-    scraping = asyncio.create_task(_scraped(url) if scrapes else asyncio.sleep(0))
-    before = node.cpu_seconds()
-    await load.work(url)
+    scraping = asyncio.create_task(_scraped(urls[0]))
+    before = [node.cpu_seconds() for node in nodes]
+    await asyncio.gather(*(load.work(url) for url, load in zip(urls, loads, strict=True)))
     await asyncio.sleep(0.5)
-    used = node.cpu_seconds() - before
+    used = [node.cpu_seconds() - began for node, began in zip(nodes, before, strict=True)]
     scraping.cancel()
     await asyncio.gather(scraping, return_exceptions=True)
-    load.end()
+    for load in loads:
+        load.end()
     return used
 
 
-def _measure(kind: type[FanOut] | type[Handshakes], *, observed: bool) -> float:
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        free = {"handshake_rate": "5000", "handshake_burst": "5000", "commands_per_second": "100000", "commands_burst": "100000"}
-        kind_of_node = _Observed if observed else _Unobserved
-        node = stack.enter_context(kind_of_node("n1", Path(folder), **(free | {"log_level": "info"})))
-        node.wait_ready(READY_LIMIT_S)
+def _measure(
+    kind: type[FanOut] | type[Handshakes], *, first: type[LocalNode], second: type[LocalNode]
+) -> dict[type[LocalNode], float]:
+    """The processor time of a node of each of these kinds, in seconds; the first one is started first."""
+    free = {"handshake_rate": "5000", "handshake_burst": "5000", "commands_per_second": "100000", "commands_burst": "100000"}
+    with contextlib.ExitStack() as stack:
+        nodes = {}
+        for one in (first, second):
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            nodes[one] = stack.enter_context(one("n1", folder, **(free | {"log_level": "info"})))
+        for node in nodes.values():
+            node.wait_ready(READY_LIMIT_S)
 
-        async def run() -> float:
-            return await _run(node, kind(), scrapes=observed)
+        async def run() -> list[float]:
+            return await _run([nodes[_Observed], nodes[_Unobserved]], [kind(), kind()])
 
-        used = uvloop.run(run())
-        node.stop()
-    return used
+        with_all, without = uvloop.run(run())
+        for node in nodes.values():
+            node.stop()
+    return {_Observed: with_all, _Unobserved: without}
 
 
 def _pairs(kind: type[FanOut] | type[Handshakes]) -> dict[str, Any]:
     on, off = list[float](), list[float]()
     for number in range(PAIRS):
-        for observed in (True, False) if number % 2 else (False, True):
-            (on if observed else off).append(_measure(kind, observed=observed))
+        first, second = (_Observed, _Unobserved) if number % 2 else (_Unobserved, _Observed)
+        used = _measure(kind, first=first, second=second)
+        on.append(used[_Observed])
+        off.append(used[_Unobserved])
         print(f"  {kind.unit}: {on[-1]:.2f} s with, {off[-1]:.2f} s without", flush=True)
     shares = [100 * (one - other) / one for one, other in zip(on, off, strict=True)]
     return {
@@ -170,7 +183,7 @@ def _pairs(kind: type[FanOut] | type[Handshakes]) -> dict[str, Any]:
         "units": kind.units,
         "cpu_with_us": round(1e6 * statistics.median(on) / kind.units, 2),
         "cpu_without_us": round(1e6 * statistics.median(off) / kind.units, 2),
-        "share_of_the_medians_percent": round(100 * (statistics.median(on) - statistics.median(off)) / statistics.median(on), 2),
+        "share_of_all_pairs_percent": round(100 * (sum(on) - sum(off)) / sum(on), 2),
         "share_of_each_pair_percent": [round(share, 1) for share in sorted(shares)],
         "share_median_percent": round(statistics.median(shares), 2),
     }
@@ -185,6 +198,7 @@ class _Hearer:
 
 def _each() -> dict[str, float]:
     """What one observation costs, in microseconds."""
+    open_journal(Settings(log_format="json"), io.StringIO())
     ours, theirs = Metrics(node="n1", version="1"), prometheus_client.CollectorRegistry()
     histogram = prometheus_client.Histogram("h", "h", ["command"], buckets=FAST_S, registry=theirs)
     counter = prometheus_client.Counter("c", "c", ["command", "outcome"], registry=theirs)

@@ -3,8 +3,10 @@
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 from monitoring.grafana.board import JOB, NODE, Row, board
-from monitoring.grafana.panels import Limits, Query, lines, listing, number, states
+from monitoring.grafana.panels import Limits, Panel, Query, lines, listing, number, states
 from monitoring.grafana.promql import most, of, quantile, rate, total
+
+REFUSED = 'outcome="refused"'
 
 
 def cluster() -> Dashboard:
@@ -67,34 +69,37 @@ def _look() -> Row:
                 width=5,
                 runbook="TidegateRefusals",
             ),
-            listing(
-                "Alerts that fire",
-                "Each has its section in the runbook, under its name.",
-                Query(f'ALERTS{{{JOB}, alertstate="firing"}}'),
-                columns=["alertname", "severity", "instance", "reason", "code", "sign"],
-                width=12,
-            ),
-            states(
-                "Ready",
-                "Whether a node is in service, by what it says in /readyz.",
-                Query(most(of("tidegate_not_ready"), by="instance"), "{{instance}}"),
-                names={0: "ready", 1: "not ready"},
-                width=6,
-                runbook="TidegateNotReady",
-            ),
-            lines(
-                "Not ready, and why",
-                "1 for each reason that a node gives. Nothing is the best that this can show.",
-                "short",
-                Query(f"{of('tidegate_not_ready')} == 1", "{{instance}}: {{reason}}"),
-                width=6,
-                runbook="TidegateNotReady",
-            ),
+            *_who_is_to_blame(),
         ],
     )
 
 
-REFUSED = 'outcome="refused"'
+def _who_is_to_blame() -> list[Panel]:
+    return [
+        listing(
+            "Alerts that fire",
+            "Each has its section in the runbook, under its name.",
+            Query(f'ALERTS{{{JOB}, alertstate="firing"}}'),
+            columns=["alertname", "severity", "instance", "reason", "code", "sign"],
+            width=12,
+        ),
+        states(
+            "Ready",
+            "Whether a node is in service, by what it says in /readyz.",
+            Query(most(of("tidegate_not_ready"), by="instance"), "{{instance}}"),
+            names={0: "ready", 1: "not ready"},
+            width=6,
+            runbook="TidegateNotReady",
+        ),
+        lines(
+            "Not ready, and why",
+            "1 for each reason that a node gives. Nothing is the best that this can show.",
+            "short",
+            Query(f"{of('tidegate_not_ready')} == 1", "{{instance}}: {{reason}}"),
+            width=6,
+            runbook="TidegateNotReady",
+        ),
+    ]
 
 
 def _sessions() -> Row:
@@ -175,7 +180,7 @@ def _messages() -> Row:
                 "Events replayed to those who came back, and rooms that were replayed, whole or in part.",
                 "ops",
                 Query(total(rate("tidegate_replayed_events_total")), "events"),
-                Query(total(rate("tidegate_resumes_total"), by="outcome"), "rooms {{outcome}}"),
+                Query(total(rate("tidegate_resumes_total"), by="outcome"), "{{outcome}}"),
             ),
         ],
     )

@@ -59,7 +59,7 @@ class KeyFetcher:
     async def _json(self, url: str) -> Any:
         # A proxy of the environment stands between this machine and others, not between it and itself.
         proxied = not loopback(urlsplit(url).hostname or "")
-        async with httpx.AsyncClient(verify=self._tls, trust_env=proxied, timeout=self._limit_s, headers=_ACCEPT) as client:
+        async with self._client(proxied=proxied) as client:
             request: httpx.Request = client.build_request("GET", url)
             for _ in range(MOST_REDIRECTS + 1):
                 response = await client.send(request, stream=True)
@@ -70,6 +70,12 @@ class KeyFetcher:
                 finally:
                     await response.aclose()
         raise FetchFailed("redirect", f"more than {MOST_REDIRECTS} redirects")
+
+    def _client(self, *, proxied: bool) -> httpx.AsyncClient:
+        try:
+            return httpx.AsyncClient(verify=self._tls, trust_env=proxied, timeout=self._limit_s, headers=_ACCEPT)
+        except (ValueError, ImportError):  # a SOCKS proxy takes a package more; any other kind is none
+            raise FetchFailed("unreachable", "the proxy that the environment names is of no kind that can be used") from None
 
 
 def _same_place(asked: httpx.Request, next_request: httpx.Request) -> httpx.Request:

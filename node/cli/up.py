@@ -74,8 +74,25 @@ def _judge(settings: Settings, nodes: int, front: int | None, watching: int | No
         problems.append(f"--haproxy-port: takes a port that is no node's, got '{front}'")
     if settings.port and watching and watching in (front, *range(settings.port, settings.port + nodes)):
         problems.append(f"--monitor-port: takes a port that is no other's, got '{watching}'")
+    problems += _metrics_problems(settings, nodes, front, watching)
     if problems:
         raise ConfigurationError(problems)
+
+
+def _metrics_problems(settings: Settings, nodes: int, front: int | None, watching: int | None) -> list[str]:
+    """What is wrong with the ports that the nodes are to have for their metrics, where they are."""
+    first = settings.metrics_port
+    if first == 0 and watching is not None:
+        return ["TIDEGATE_METRICS_PORT: takes a port of which Prometheus can be told, got '0'"]
+    if not first:
+        return []
+    behind = f"with {nodes - 1} more behind it"
+    if first + nodes - 1 > 65_535:
+        return [f"TIDEGATE_METRICS_PORT: takes a port {behind} up to 65535, got '{first}'"]
+    others = {front, watching, *(range(settings.port, settings.port + nodes) if settings.port else ())}
+    if others.intersection(range(first, first + nodes)):
+        return [f"TIDEGATE_METRICS_PORT: takes a port {behind}, none of them another's, got '{first}'"]
+    return []
 
 
 @contextlib.contextmanager

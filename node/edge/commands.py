@@ -102,6 +102,7 @@ class CommandQueues:
             if session.renewing:
                 busy = Refused("rate_limited", "one renewal at a time", retry_after=100)
                 self._answer(session, ack_id, busy, REFRESH, 0.0, "")
+                await self._over_quota(session)
                 return
             session.renewing = True
             _ = self.start(session, self._renew(session, ack_id, data))
@@ -160,8 +161,16 @@ class CommandQueues:
                 else:
                     answer = await self._refresh(session, data[1:])
                 self._answer(session, ack_id, answer, REFRESH, loop.time() - began, trace)
+            if wait_ms:
+                await self._over_quota(session)
         finally:
             session.renewing = False
+
+    @staticmethod
+    async def _over_quota(session: Session) -> None:
+        """Let a flood of renewals wait in its own buffers, and longer where its answers are not read: each is one more in the outbox."""
+        await asyncio.sleep(OVER_QUOTA_S)
+        await session.connection.drained()
 
     def _traced(self, label: str, session: Session) -> AbstractContextManager[str]:
         return _UNTRACED if self._spans is None else self._spans.command(label, session.lineage)

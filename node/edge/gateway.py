@@ -263,13 +263,13 @@ class Gateway:
 
     async def _connect(self, connection: Connection, packet: wire.Packet) -> None:
         namespace, began_s = packet.namespace, time.perf_counter()
+        await connection.drained()  # each is answered, and may bring replays
         if namespace not in SCOPES:
             connection.put(wire.encode_connect_error(namespace, "Invalid namespace"))
             self._refused(connection)
             return
         if namespace in self._by_connection.get(connection, {}) or self._two_step.waits(connection, namespace):
             raise MalformedPacket("already connected to this namespace")
-        await connection.drained()  # it may bring replays
         wait_ms = self._connects.take(connection.sid, self._clock())
         verdict: Accepted | Denied
         if wait_ms:
@@ -356,11 +356,13 @@ class Gateway:
         if namespace == ADMIN:
             session.send("stats", self._admin.stats())  # and then every second
         self._witness.judged(namespace, connection.transport, verdict, began_s, session.lineage)
-        cursors = verdict.resume.cursors if verdict.resume and session.namespace == CHAT else {}
-        if await self._chat.is_behind(cursors):  # the rest of its connection does not wait for that
-            session.reaching = self._commands.start(session, self._reach(session, cursors))
-        else:
-            await self._catch_up(session, cursors)
+        resume = verdict.resume if namespace == CHAT else None
+        if resume is None:
+            session.release({}, now=self._clock())
+        elif not await self._chat.is_behind(resume.cursors):
+            await self._catch_up(session, resume.cursors)
+        elif session.ended is None:  # the rest of its connection does not wait for that
+            session.reaching = self._commands.start(session, self._reach(session, resume.cursors))
 
     def _welcome(self, session: Session, rooms: list[dict[str, Any]], *, resumed: bool, now: int) -> dict[str, Any]:
         return {
@@ -382,12 +384,13 @@ class Gateway:
 
     async def _catch_up(self, session: Session, cursors: dict[str, int]) -> None:
         """Send what was missed, then what came meanwhile, then everything as it comes."""
-        replays = await self._chat.replays(session.principal.user, cursors) if cursors else []
+        replays = await self._chat.replays(session.principal.user, cursors)
         for replay in replays:
             if not session.alive(self._clock()):
                 return
             session.send("replay", replay)
             self._witness.replayed(replay)
+        self._witness.resumed(complete=all(replay["complete"] for replay in replays))
         session.release({replay["room"]: replay["to"] for replay in replays}, now=self._clock())
 
     # A session's renewal and end

@@ -78,6 +78,7 @@ class TwoStep:
             return
         name, *arguments = packet.data
         if name != AUTHENTICATE:
+            await connection.drained()  # who does not read his answers gets no more of them
             first = Denied("token_missing", f"send {AUTHENTICATE} first")
             _answer(connection, packet, {"ok": False, "error": {"message": first.message, **wire.denial_data(first)}})
             return

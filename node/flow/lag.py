@@ -16,21 +16,24 @@ class Lag:
 
     def __init__(self, partitions: int) -> None:
         self._claims: list[deque[tuple[int, float]]] = [deque() for _ in range(partitions)]  # (offset, since), both growing
-        self._own: dict[str, tuple[int, float]] = {}  # event -> its partition, and since when it is appended
+        self._own: dict[str, int] = {}  # event of ours that has not come -> its partition
+        self._since: list[dict[str, float]] = [{} for _ in range(partitions)]  # of each of those that is appended: since when
 
     def expect(self, event: str, partition: int) -> None:
         """An event of ours is about to be appended."""
         if len(self._own) < MOST:
-            self._own[event] = partition, math.inf
+            self._own[event] = partition
 
     def appended(self, event: str, now: float) -> None:
         """It is durable; it may have come before we were told so."""
         if event in self._own:
-            self._own[event] = self._own[event][0], now
+            self._since[self._own[event]][event] = now
 
     def came(self, event: str) -> None:
         """It is applied, or was not appended; any event may be named here."""
-        self._own.pop(event, None)
+        partition = self._own.pop(event, None)
+        if partition is not None:
+            self._since[partition].pop(event, None)
 
     def claimed(self, partition: int, offset: int, now: float, *, position: int) -> None:
         """Another node has applied a partition up to `offset`, we up to `position`."""
@@ -43,7 +46,7 @@ class Lag:
         """For how long we have been behind there, being at `position`."""
         claims = self._claims[partition]
         _forget(claims, position)
-        since = min((at for of, at in self._own.values() if of == partition), default=math.inf)
+        since = min(self._since[partition].values(), default=math.inf)
         return max(0.0, now - min(since, claims[0][1] if claims else math.inf))
 
 

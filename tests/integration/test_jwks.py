@@ -356,6 +356,17 @@ async def test_proxies_are_not_for_loopback(server: IssuerServer, monkeypatch: p
     assert len((await KeyFetcher(Issuer(jwks_url=server.jwks_url)).fetch()).keys) == 1
 
 
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "nothing://127.0.0.1:9"])
+async def test_a_proxy_that_cannot_be_used_is_a_failed_fetch(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    """Of a kind that there is no way through: one more fetch that failed, no end of the node; its URL is not told."""
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(FetchFailed) as caught:
+        await KeyFetcher(Issuer(jwks_url="https://issuer.invalid/jwks"), limit_s=1.0).fetch()
+    assert caught.value.outcome == "unreachable" and "127.0.0.1" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("url", "bad"),
     [

@@ -202,6 +202,36 @@ async def test_who_does_not_read_his_answers_waits_for_them(cluster: Cluster) ->
         assert [len(answer[0]["messages"]) for ack in acks if (answer := bob.acked(ack)) is not None] == [5] * asked
 
 
+@pytest.mark.parametrize("packet", ['4299["auth:refresh",{"token":"x"}]', "40/nowhere,"])
+async def test_what_is_refused_waits_for_who_does_not_read_too(cluster: Cluster, packet: str) -> None:
+    """However many renewals or CONNECTs he sends past what he may, his outbox does not grow by their answers."""
+    room = f"flood-{len(packet)}"
+    async with (
+        chat_client(cluster[0].url, token("ann")) as ann,
+        raw_client(cluster[0].url, receive_buffer=4_096) as bob,
+    ):
+        ok(await ann.ask("room:create", {"room": room}))
+        await bob.join_namespace({"token": token("bob")})
+        ok(await bob.ask("room:join", {"room": room}))
+        bob.stop_reading()
+        before = await stuck_outbox(cluster, ann, room)
+        for _ in range(5_000):
+            await bob.send(packet)
+        for _ in range(20):  # the node has time to read them
+            ok(await ann.ask("room:list", {}))
+        assert outbox_bytes(cluster) < before + 50_000
+
+
+async def stuck_outbox(cluster: Cluster, ann: Client, room: str) -> float:
+    """Have so much said in a room that nothing more of it goes to who does not read; returns the bytes that wait for him."""
+    for _ in range(60):
+        before = outbox_bytes(cluster)
+        await asyncio.gather(*(ann.ask("message:send", {"room": room, "text": "x" * TEXT}) for _ in range(10)))
+        if before == outbox_bytes(cluster) >= OUTBOX:
+            return before
+    raise AssertionError("whatever is said goes on to who does not read")
+
+
 async def test_who_asks_on_and_never_reads_is_closed(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What he asks waits, in his own buffers in the end; when he does not come to answer a ping, the connection ends as `slow`."""
     settings = {"outbox_bytes": str(OUTBOX), "text_chars": str(TEXT), "ping_interval_seconds": "1", "ping_timeout_seconds": "1"}

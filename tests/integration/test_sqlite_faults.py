@@ -24,6 +24,7 @@ from tests.support.wait import block_until, wait_until
 
 pytestmark = pytest.mark.anyio
 REFUSED_WITHIN_S = 3.0
+BUSY_S = 4.0  # what ten thousand refusals may take beside everything else on the machine
 BACK_WITHIN_S = 5.0
 PATIENCE_S = 20.0
 
@@ -154,7 +155,7 @@ async def test_more_than_the_buffer_takes_is_refused_at_once(path: Path) -> None
         assert any("too many" in str(each.exception()) for each in done)  # on a slow machine others are late by then, too
         began = time.monotonic()
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-        assert time.monotonic() - began < REFUSED_WITHIN_S + 1
+        assert time.monotonic() - began < REFUSED_WITHIN_S + BUSY_S
         assert all(isinstance(outcome, LogUnavailable) for outcome in outcomes)
 
 

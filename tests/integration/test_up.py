@@ -162,3 +162,18 @@ def test_a_cluster_that_cannot_be_is_refused(arguments: list[str], problem: str,
     done = tidegate("up", *arguments, folder=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{problem}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("port", "flag", "problem"),
+    [
+        ("8003", "--haproxy", "takes a port with 2 more behind it, none of them another's, got '8003'"),
+        ("65534", "--haproxy", "takes a port with 2 more behind it up to 65535, got '65534'"),
+        ("0", "--monitor", "takes a port of which Prometheus can be told, got '0'"),
+    ],
+)
+def test_ports_for_metrics_that_cannot_be_are_refused(port: str, flag: str, problem: str, tmp_path: Path) -> None:
+    """Told before a node is started that could not listen there, or a Prometheus that would ask nobody."""
+    done = tidegate("up", flag, folder=tmp_path, metrics_port=port)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"TIDEGATE_METRICS_PORT: {problem}\n")
+    assert list(tmp_path.iterdir()) == []
