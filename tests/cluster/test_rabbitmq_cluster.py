@@ -14,7 +14,7 @@ from tests.support.rabbit_cluster import RabbitCluster
 from tests.support.talk import ALL_S, TOLERANCE_MS, Talk, same_on_every_node
 from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.nodejs]
+pytestmark = [pytest.mark.anyio, pytest.mark.nodejs, pytest.mark.timeout(300)]
 
 ROOM_PARTITIONS = 8
 RATE = 200  # messages a second, of all together
@@ -66,7 +66,6 @@ async def test_each_broker_is_restarted_in_turn(rabbit_cluster: RabbitCluster, t
         same_on_every_node(cluster)
 
 
-@pytest.mark.timeout(300)
 async def test_everything_at_once(rabbit_cluster: RabbitCluster, tmp_path: Path) -> None:
     """For a minute: one node killed, one hung, brokers rolling, again and again. `bench/chaos.py` does it for five."""
     with Cluster(tmp_path, UNHURRIED | SETTINGS | {"log": rabbit_cluster.url_for(rabbit_cluster.fresh_vhost())}) as cluster:

@@ -16,7 +16,7 @@ from tests.support.rabbit import Rabbit
 from tests.support.tokens import token
 from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.anyio, pytest.mark.rabbitmq]
+pytestmark = [pytest.mark.anyio, pytest.mark.rabbitmq, pytest.mark.timeout(300)]
 
 ROOM_PARTITIONS = 8
 SEGMENT, KEPT = 200_000, 400_000  # bytes
