@@ -81,7 +81,11 @@ def _table() -> Iterable[Described]:
         histogram("tidegate_expiry_lateness_seconds", "Close of a session minus its exp", _LATENESS_S),
         counter("tidegate_session_ends_total", "Sessions ended, by reason", each("reason", _ENDS)),
         histogram("tidegate_reconnect_gap_seconds", "End of a session to the one that resumes it", _GAP_S, each("cause", _ENDS)),
-        counter("tidegate_resumes_total", "Rooms resumed at a reconnect", each("outcome", ("complete", "partial"))),
+        counter(
+            "tidegate_resumes_total",
+            "Clients that came back with what they had, and were sent what they missed",
+            each("outcome", ("complete", "partial")),
+        ),
         counter("tidegate_replayed_events_total", "Events sent again to those who missed them"),
         counter("tidegate_revocations_total", "Withdrawals of tokens and suspensions that reached this node"),
         histogram("tidegate_revocation_seconds", "A withdrawal asked for to a session of this node closed", FAST_S),

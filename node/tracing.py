@@ -129,7 +129,10 @@ def traced(url: str, *, share: float, node: str, version: str) -> Iterator[Trace
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     endpoint = url if urlsplit(url).path.strip("/") else url.rstrip("/") + _PATH
     resource = Resource.create({"service.name": "tidegate", "service.instance.id": node, "service.version": version})
-    provider = TracerProvider(sampler=ParentBased(TraceIdRatioBased(share)), resource=resource, shutdown_on_exit=False)
+    ours = TraceIdRatioBased(
+        share
+    )  # judges by the trace's id, so that all nodes judge alike, and a caller's wish alone traces nothing
+    provider = TracerProvider(sampler=ParentBased(ours, remote_parent_sampled=ours), resource=resource, shutdown_on_exit=False)
     sender = _Sender(OTLPSpanExporter(endpoint, timeout=SEND_LIMIT_S))
     provider.add_span_processor(BatchSpanProcessor(sender, MOST_WAITING, SEND_EVERY_MS))
     try:

@@ -180,7 +180,7 @@ def _messages() -> Row:
                 "Events replayed to those who came back, and rooms that were replayed, whole or in part.",
                 "ops",
                 Query(total(rate("tidegate_replayed_events_total")), "events"),
-                Query(total(rate("tidegate_resumes_total"), by="outcome"), "rooms {{outcome}}"),
+                Query(total(rate("tidegate_resumes_total"), by="outcome"), "{{outcome}}"),
             ),
         ],
     )

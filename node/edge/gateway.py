@@ -350,11 +350,13 @@ class Gateway:
         if namespace == ADMIN:
             session.send("stats", self._admin.stats())  # and then every second
         self._witness.judged(namespace, connection.transport, verdict, began_s, session.lineage)
-        cursors = verdict.resume.cursors if verdict.resume and session.namespace == CHAT else {}
-        if not await self._chat.is_behind(cursors):
-            await self._catch_up(session, cursors)
+        resume = verdict.resume if namespace == CHAT else None
+        if resume is None:
+            session.release({}, now=self._clock())
+        elif not await self._chat.is_behind(resume.cursors):
+            await self._catch_up(session, resume.cursors)
         elif session.ended is None:  # the rest of its connection does not wait for that
-            session.reaching = self._commands.start(session, self._reach(session, cursors))
+            session.reaching = self._commands.start(session, self._reach(session, resume.cursors))
 
     def _welcome(self, session: Session, rooms: list[dict[str, Any]], *, resumed: bool, now: int) -> dict[str, Any]:
         return {
@@ -376,12 +378,13 @@ class Gateway:
 
     async def _catch_up(self, session: Session, cursors: dict[str, int]) -> None:
         """Send what was missed, then what came meanwhile, then everything as it comes."""
-        replays = await self._chat.replays(session.principal.user, cursors) if cursors else []
+        replays = await self._chat.replays(session.principal.user, cursors)
         for replay in replays:
             if not session.alive(self._clock()):
                 return
             session.send("replay", replay)
             self._witness.replayed(replay)
+        self._witness.resumed(complete=all(replay["complete"] for replay in replays))
         session.release({replay["room"]: replay["to"] for replay in replays}, now=self._clock())
 
     # A session's renewal and end

@@ -71,8 +71,11 @@ class Witness:
 
     def replayed(self, replay: dict[str, Any]) -> None:
         """What was missed in one room was sent."""
-        self.metrics.resumes.labels("complete" if replay["complete"] else "partial").inc()
         self.metrics.replayed.inc(len(replay["events"]))
+
+    def resumed(self, *, complete: bool) -> None:
+        """A client that came back has been sent all that it missed, or has to ask for the rest of it."""
+        self.metrics.resumes.labels("complete" if complete else "partial").inc()
 
     def renewed(self, session: Session, event: str) -> None:
         """A session stands on a new token."""

@@ -1,6 +1,7 @@
 """Follow the log, fold it into the read model, and have the effects carried out: one task a partition."""
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Protocol
@@ -17,6 +18,7 @@ from node.flow.store import Store
 
 SLICE = 250  # records applied before the loop may do something else
 RETRY_S = 0.5
+LOOK_EVERY_S = 0.5
 _log = structlog.get_logger()
 
 
@@ -50,6 +52,7 @@ class Projector:
         self._applied_at = dict.fromkeys(range(log.partitions), clock())  # while it catches up: when that was accepted
         self._moved = [asyncio.Event() for _ in range(log.partitions)]
         self._rounds: dict[int, asyncio.Task[None]] = {}
+        self._looked_at: dict[int, float] = {}
         self._tasks = asyncio.TaskGroup()
         self.diverged: str | None = None
         self.applied = 0
@@ -66,6 +69,7 @@ class Projector:
         """Look where the log ends and return once the read model is there; a log that is away is waited for.
 
         Who calls while another one looks shares his look, which may have missed what was appended between its beginning and the call.
+        A look may cost the log a record, so looks of one partition begin `LOOK_EVERY_S` apart.
         """
         looking = self._rounds.get(partition)
         if looking is None:
@@ -74,7 +78,10 @@ class Projector:
         await asyncio.shield(looking)
 
     async def _look(self, partition: int) -> None:
-        end, moved = await self._end(partition), self._moved[partition]
+        loop, moved = asyncio.get_running_loop(), self._moved[partition]
+        await asyncio.sleep(self._looked_at.get(partition, -math.inf) + LOOK_EVERY_S - loop.time())
+        self._looked_at[partition] = loop.time()
+        end = await self._end(partition)
         while self._store.position(partition).offset < end.offset:
             moved.clear()
             await moved.wait()

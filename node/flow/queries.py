@@ -65,7 +65,7 @@ class Queries:
         for name, cursor in cursors.items():
             await turn.over()
             room = self._store.room(name)
-            if room is None or room.seq < cursor:
+            if cursor > (room.seq if room is not None else 0):
                 found.append(name)
         return found
 
