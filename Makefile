@@ -28,7 +28,7 @@ test: .venv/.test ## every test; ARGS goes to pytest; ALLOW_MISSING_SERVICES=1 l
 	if [ -n "$(ARGS)" ]; then exec $(BIN)/pytest -m "$$marks" $(ARGS); fi && \
 	failed=0 && \
 	{ $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "$$marks" $(CLUSTERS:%=--ignore=%) || failed=1; } && \
-	{ $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "$$marks" $(CLUSTERS) $(ALONE:%=--ignore=%) || failed=1; } && \
+	{ $(BIN)/pytest -n 2 --dist loadfile -m "$$marks" $(CLUSTERS) $(ALONE:%=--ignore=%) || failed=1; } && \
 	{ $(BIN)/pytest -m "$$marks" $(ALONE) || failed=1; } && \
 	exit $$failed
 

@@ -205,6 +205,7 @@ class Client(Conversation):
                 self._take(wire.parse(packet))
             self._look_at_alarms()
         except Gone:
+            self._was_read(now)
             self._ended(self._cause or End(code="lost", opened=True))
 
     def _be_away(self, until: float) -> None:
@@ -284,7 +285,7 @@ class Client(Conversation):
 
     def _leave(self) -> None:
         if self._welcomed_at is not None:
-            self.journal.left(at=wall_ms())
+            self.journal.left(at=self._came_at(self.ends_at))
         self._link = self._welcomed_at = None
 
     # Packets

@@ -14,9 +14,10 @@ import secrets
 import sys
 from argparse import Namespace
 from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
-from locust import User, events, task
+from locust import User, argument_parser, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.contrib.socketio import SocketIOUser
 from locust.env import Environment
@@ -46,6 +47,8 @@ def _init(environment: Environment, **_: Any) -> None:
         options.only_summary = True
         logging.getLogger("locust.stats_logger").setLevel(logging.ERROR)
     if isinstance(environment.runner, WorkerRunner):  # which gets its flags from the master
+        # At each spawn message, one a second, Locust makes its parser anew for each flag: seconds in which a worker does nothing else.
+        argument_parser.default_args_dict = cache(argument_parser.default_args_dict)
         _runs[environment] = Run(environment, None)
         return
     local = _begun(environment, options)

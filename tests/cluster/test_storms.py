@@ -13,6 +13,7 @@ import pytest
 from tests.support.nodes import Cluster
 from tests.support.storms import Done, Storming, storm
 
+pytestmark = pytest.mark.timeout(300)  # whoever comes first waits for what was begun before
 PEOPLE = ("--users", "24", "--spawn-rate", "12", "--rooms", "4", "--rate", "1", "--brief")
 UNHURRIED = {"handshake_rate": "1000", "handshake_burst": "1000"}  # the machine is busy: nobody is sent away
 #: On the same two nodes, each with rooms and people of its own.
@@ -65,13 +66,21 @@ def figure(done: Done, name: str) -> float:
     return value
 
 
-def test_cross_check(storms: Storms) -> None:
-    """Locust's own client has seen the same as ours, and has waited as long for its acks."""
-    done = clean(storms, "cross-check")
-    assert done.result is not None
-    ours, theirs = (done.result.times[name] for name in ("send to ack", "send to ack, SocketIOUser"))
-    assert ours.count > 10 and theirs.count > 10
-    assert theirs.p50_ms < 3 * ours.p50_ms + 50 and ours.p50_ms < 3 * theirs.p50_ms + 50
+def test_node_loss(storms: Storms) -> None:
+    """A node is killed: its people are back on another one."""
+    done = clean(storms, "node-loss")
+    assert done.result is not None and done.result.ends == {"lost": 12}
+    assert figure(done, "all_back_s") < 15
+    assert [mark.name for mark in done.result.marks] == ["node 2 is killed", "it is back"]
+    assert done.result.nodes.cpu_s > 0
+
+
+def test_rolling(storms: Storms) -> None:
+    """The nodes drain one after the other: each tells its people, who are elsewhere at once."""
+    done = clean(storms, "rolling")
+    assert done.result is not None and done.result.ends["draining"] >= 24
+    marks = [mark.name for mark in done.result.marks]
+    assert marks == ["node 1 drains", "it is back", "node 2 drains", "it is back"]
 
 
 def test_cliff(storms: Storms) -> None:
@@ -83,26 +92,6 @@ def test_cliff(storms: Storms) -> None:
     assert sum(done.result.series["lost"][4:8]) == ended
     assert figure(done, "all_back_s") < 10
     assert [mark.name for mark in done.result.marks] == ["all tokens end"]
-
-
-def test_two_workers_are_one_storm(storms: Storms) -> None:
-    """Their tokens end in the same moment, their histories are judged together, their measures add up."""
-    done = clean(storms, "two-workers")
-    assert done.result is not None and done.result.cost.processes == 2
-    assert done.result.times["connect"].count == 24 == sum(done.result.series["let in"][:5])
-    assert sum(done.result.series["lost"]) == sum(done.result.series["lost"][5:9]) == done.result.ends["token_expired"]
-
-
-def test_stock_clients(storms: Storms) -> None:
-    """They renew nothing and resume nothing: all are put out, all come back by themselves, and what was said meanwhile is lost to them."""
-    done = storms["stock"].result()
-    assert done.result is not None, done.told
-    assert done.result.ends == {"token_expired": 24}
-    assert done.result.times["reconnect"].count == 24
-    assert done.result.times["reconnect"].p50_ms > 400
-    assert done.result.verdict.leftover.away == 0
-    assert (done.faults("duplicated"), done.faults("late"), done.faults("accepted")) == (0, 0, 0)
-    assert done.code == (0 if done.faults("lost") + done.faults("hole") == 0 else 1)
 
 
 def test_morning(storms: Storms) -> None:
@@ -126,21 +115,33 @@ def test_revocation(storms: Storms) -> None:
     assert done.result.refusals == {"connect token_revoked": put_out}
 
 
-def test_node_loss(storms: Storms) -> None:
-    """A node is killed: its people are back on another one."""
-    done = clean(storms, "node-loss")
-    assert done.result is not None and done.result.ends == {"lost": 12}
-    assert figure(done, "all_back_s") < 15
-    assert [mark.name for mark in done.result.marks] == ["node 2 is killed", "it is back"]
-    assert done.result.nodes.cpu_s > 0
+def test_cross_check(storms: Storms) -> None:
+    """Locust's own client has seen the same as ours, and has waited as long for its acks."""
+    done = clean(storms, "cross-check")
+    assert done.result is not None
+    ours, theirs = (done.result.times[name] for name in ("send to ack", "send to ack, SocketIOUser"))
+    assert ours.count > 10 and theirs.count > 10
+    assert theirs.p50_ms < 3 * ours.p50_ms + 50 and ours.p50_ms < 3 * theirs.p50_ms + 50
 
 
-def test_rolling(storms: Storms) -> None:
-    """The nodes drain one after the other: each tells its people, who are elsewhere at once."""
-    done = clean(storms, "rolling")
-    assert done.result is not None and done.result.ends["draining"] >= 24
-    marks = [mark.name for mark in done.result.marks]
-    assert marks == ["node 1 drains", "it is back", "node 2 drains", "it is back"]
+def test_stock_clients(storms: Storms) -> None:
+    """They renew nothing and resume nothing: all are put out, all come back by themselves, and what was said meanwhile is lost to them."""
+    done = storms["stock"].result()
+    assert done.result is not None, done.told
+    assert done.result.ends == {"token_expired": 24}
+    assert done.result.times["reconnect"].count == 24
+    assert done.result.times["reconnect"].p50_ms > 400
+    assert done.result.verdict.leftover.away == 0
+    assert (done.faults("duplicated"), done.faults("late"), done.faults("accepted")) == (0, 0, 0)
+    assert done.code == (0 if done.faults("lost") + done.faults("hole") == 0 else 1)
+
+
+def test_two_workers_are_one_storm(storms: Storms) -> None:
+    """Their tokens end in the same moment, their histories are judged together, their measures add up."""
+    done = clean(storms, "two-workers")
+    assert done.result is not None and done.result.cost.processes == 2
+    assert done.result.times["connect"].count == 24 == sum(done.result.series["let in"][:5])
+    assert sum(done.result.series["lost"]) == sum(done.result.series["lost"][5:9]) == done.result.ends["token_expired"]
 
 
 # What has to be found
