@@ -24,6 +24,7 @@ from typing import Any
 import jwt
 import prometheus_client
 import uvloop
+from opentelemetry.sdk.trace import TracerProvider
 
 from bench.handshake_storm import Knock
 from bench.lean_client import LeanClient
@@ -31,6 +32,7 @@ from bench.local_node import SECRET, LocalNode
 from bench.report import machine, write_results
 from node.cli.journal import open_journal
 from node.config import Settings
+from node.core.events import MessagePosted
 from node.core.identity import Principal
 from node.edge.delivery import Deliveries, Delivery
 from node.edge.handshake import Accepted
@@ -38,6 +40,7 @@ from node.edge.witness import Witness
 from node.flow.lag import Lag
 from node.instruments import Histogram
 from node.metrics import FAST_S, Metrics
+from node.tracing import Tracer
 
 PAIRS = 7
 MEMBERS, MESSAGES, MESSAGES_PER_S = 100, 600, 40.0  # of one room, and what is said in it
@@ -204,7 +207,18 @@ def _each() -> dict[str, float]:
     counter = prometheus_client.Counter("c", "c", ["command", "outcome"], registry=theirs)
     plain, hearer, deliveries = Histogram(FAST_S), _Hearer(), Deliveries(ours)
 
-    clock = count(1_004)
+    clock, tracer, nothing = count(1_004), Tracer(TracerProvider()), contextlib.nullcontext("")
+    posted = MessagePosted(id="e", at=1, by="ann", room="r", message="m", text="t")
+
+    def untraced() -> None:
+        with nothing:
+            assert posted.trace is None
+
+    def traced() -> None:
+        with tracer.command("message:send", hearer.lineage), tracer.appending(posted) as carrying:
+            reach = tracer.applied(carrying, carrying.trace or "")
+            assert reach is not None
+            reach.written()
 
     def fan_out() -> None:
         event = Delivery(deliveries, at=1_000)
@@ -221,6 +235,8 @@ def _each() -> dict[str, float]:
         "histogram with an example, prometheus_client": lambda: histogram.labels("message:send").observe(
             0.004, {"l": hearer.lineage}
         ),
+        "a command that is not traced, since nothing is": untraced,
+        "a command that is traced, its event and its way to a socket": traced,
         "an event written to one socket": lambda: Delivery(deliveries, at=1_000).written(hearer, next(clock)),
     }
     each = {name: min(timeit.repeat(run, number=20_000, repeat=7)) / 20_000 * 1e6 for name, run in tried.items()}

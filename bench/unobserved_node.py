@@ -42,6 +42,7 @@ if __name__ == "__main__":
         "turned_away",
         "opened",
         "replayed",
+        "resumed",
         "renewed",
         "asked_to_renew",
         "answered",

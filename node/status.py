@@ -160,7 +160,7 @@ class Status:
             yield "tidegate_sessions_expiring", (within,), count
         yield "tidegate_renewal_peak_per_second", (), gateway.schedule.levels.peak_per_second(now)
         yield "tidegate_handshake_capacity_per_second", (), gateway.door.capacity()
-        yield "tidegate_outbox_bytes", (), gateway.outbox_bytes()
+        yield "tidegate_outbox_bytes", (), gateway.outboxes()["outbox_bytes"]
 
     def lag_seconds(self, partition: int) -> float:
         """How far this node is behind what it knows of the log; while the log is away, or says nothing, that grows all the same."""

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
@@ -30,7 +29,6 @@ from node.edge.witness import Witness
 from node.spans import Spans
 
 ENGINE_PATH = "/socket.io/"
-_UNSENT = attrgetter("unsent")
 
 
 def _by_transport(count: int, polling: int) -> dict[str, int]:
@@ -133,10 +131,6 @@ class Gateway:
     def overdue(self, late_ms: int) -> int:
         """How many open sessions are further past their end: their moment is still to come, or has come and has not closed them."""
         return self.schedule.expiring(self._clock() - late_ms) + len(self._sessions) - len(self.schedule)
-
-    def outbox_bytes(self) -> int:
-        """What waits unsent, over all connections."""
-        return sum(map(_UNSENT, self._by_connection))
 
     def outboxes(self) -> dict[str, Any]:
         """What waits unsent, and for whom: see `node.edge.outboxes`."""

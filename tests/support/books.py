@@ -107,7 +107,7 @@ class Book:
                     self.handshake("refused", refused.code, namespace=namespace)
                     raise
                 self.handshake("accepted", namespace=namespace, source="auth")
-                visit = Visit(client, welcome)
+                visit = Visit(client, welcome, resumes=resume is not None)
                 self._visits.append(visit)
                 yield visit
         except InvalidStatus as status:
@@ -120,17 +120,19 @@ class Book:
 class Visit:
     """One session, as its client sees it."""
 
-    def __init__(self, client: Client, welcome: Payload) -> None:
-        self.client, self.welcome = client, welcome
+    def __init__(self, client: Client, welcome: Payload, *, resumes: bool) -> None:
+        self.client, self.welcome, self._resumes = client, welcome, resumes
 
     def seen(self) -> Counter[str]:
         """What has come, and whether the session is there."""
         names = Counter(name for name, _ in self.client.events)
         counts = Counter({series("deliveries_total"): sum(names[name] for name in DELIVERED)})
         counts[series("delivery_seconds_count")] = sum(names[name] for name in TIMED)
-        for replay in self.client.named("replay"):
-            counts[series("resumes_total", outcome="complete" if replay["complete"] else "partial")] += 1
-            counts[series("replayed_events_total")] += len(replay["events"])
+        replays = self.client.named("replay")
+        counts[series("replayed_events_total")] = sum(len(replay["events"]) for replay in replays)
+        if self._resumes:
+            outcome = "complete" if all(replay["complete"] for replay in replays) else "partial"
+            counts[series("resumes_total", outcome=outcome)] = 1
         counts[series("sessions", transport="websocket")] = int(not self.client.closed)
         return +counts
 
