@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from tests.browser.person import Person
 from tests.support.nodes import Cluster, NodeProcess
 
+# The headless shell is the same engine without the browser's own pages, each of which is a process and most of the CPU of a test.
+CHROMIUMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 MeetPerson = Callable[..., Person]
 Shoot = Callable[[Page, str], None]
 
@@ -20,7 +22,7 @@ Shoot = Callable[[Page, str], None]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium. Ended with each file: while it runs its event loop does, and no async test could."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     assert found is not None, "Chromium is needed"
     with sync_playwright() as playwright:
         playwright.selectors.set_test_id_attribute("data-test")

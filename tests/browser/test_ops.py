@@ -4,7 +4,6 @@ import re
 import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from playwright.sync_api import expect
 
@@ -13,7 +12,7 @@ from tests.browser.operator import Operator
 from tests.browser.person import PATIENCE_MS
 from tests.support.guests import Guests
 from tests.support.held import log_held
-from tests.support.http import bearer
+from tests.support.http import bearer, post
 from tests.support.nodes import Cluster
 from tests.support.tokens import token
 from tests.support.wait import block_until
@@ -201,7 +200,7 @@ def test_tokens_that_are_no_good(cluster: Cluster, meet: MeetPerson, shoot: Shoo
     expect(dialog).to_have_count(0)
     assert boss.page.evaluate("[sessionStorage.length, localStorage.length, document.cookie]") == [0, 0, ""]
     admin = bearer(token("other", scope="admin"))
-    assert httpx.post(f"{cluster[0].url}/api/revoke", json={"user": "boss"}, headers=admin).status_code == 200
+    assert post(f"{cluster[0].url}/api/revoke", json={"user": "boss"}, headers=admin).status_code == 200
     expect(alert).to_have_text("This token is refused: access has been withdrawn (token_revoked).", timeout=PATIENCE_MS)
     expect(boss.outlook).to_have_count(0)
 

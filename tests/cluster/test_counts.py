@@ -14,14 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
-import httpx
 import pytest
 
 from node.core.events import Event, NodeStarted, SessionClosed, SessionOpened, SessionRenewed
 from tests.support.books import Away, Book, Visit, scraped, series
 from tests.support.client import ConnectRefused, ok
 from tests.support.crowd import UNHURRIED
-from tests.support.http import bearer
+from tests.support.http import async_http, bearer
 from tests.support.nodes import Cluster, NodeProcess
 from tests.support.recorded import recorded
 from tests.support.tokens import at, token
@@ -125,7 +124,7 @@ class Storm:
             assert not (await book.ask(visit, "history", {"room": "nowhere"}))["ok"]
         book.ended("transport")
         async with book.visit(token(f"withdrawn-{place}")) as visit:
-            async with httpx.AsyncClient() as http:
+            async with async_http() as http:
                 url, asks = f"{self.cluster[2 - place].url}/api/revoke", bearer(token("root", scope="admin"))
                 assert (await http.post(url, headers=asks, json={"session": visit.welcome["session"]})).status_code == 200
             await visit.client.wait_closed()

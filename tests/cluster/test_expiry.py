@@ -9,6 +9,7 @@ import pytest
 
 from loadtest.checker import check
 from tests.support.client import ok
+from tests.support.http import async_http
 from tests.support.js import JsClients, js_clients
 from tests.support.nodes import Cluster
 from tests.support.tokens import at, token
@@ -125,7 +126,7 @@ async def test_nothing_is_done_with_an_expired_token(cluster: Cluster) -> None:
 
 
 async def revoke(url: str, by: str, **what: Any) -> httpx.Response:
-    async with httpx.AsyncClient() as http:
+    async with async_http() as http:
         return await http.post(f"{url}/api/revoke", json=what, headers={"Authorization": f"Bearer {by}"})
 
 

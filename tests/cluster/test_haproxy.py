@@ -14,7 +14,7 @@ from tests.support.client import chat_client, engine_url, error, ok
 from tests.support.crowd import UNHURRIED
 from tests.support.haproxy import haproxy
 from tests.support.held import log_held
-from tests.support.http import failure
+from tests.support.http import async_http, failure
 from tests.support.js import JsClients, js_clients
 from tests.support.nodes import Cluster
 from tests.support.tokens import token
@@ -77,7 +77,7 @@ async def answers(http: httpx.AsyncClient, url: str, expected: int) -> bool:
 
 async def test_a_sid_leads_to_its_node(cluster: Cluster, url: str) -> None:
     """Newcomers are spread over all nodes, each later request goes to the node in its sid; a strange one is answered all the same."""
-    async with httpx.AsyncClient() as http:
+    async with async_http() as http:
         sids = [await polling_session(http, url) for _ in range(9)]
         polls = [asyncio.ensure_future(http.get(engine_url(url, "polling", sid=sid))) for sid in sids]
         for sid in sids:
@@ -94,13 +94,13 @@ async def test_a_sid_leads_to_its_node(cluster: Cluster, url: str) -> None:
 @pytest.mark.parametrize("path", ["/metrics", "/%6detrics", "/metrics?a=b", "/dev/token", "/dev%2Ftoken"])
 async def test_what_asks_for_no_token_stays_inside(url: str, path: str) -> None:
     """Neither metrics nor the dev issuer are passed on, however a node would spell their path."""
-    async with httpx.AsyncClient() as http:
+    async with async_http() as http:
         assert (await http.post(f"{url}{path}")).status_code == 403
 
 
 async def test_sessions_stay_where_no_node_is_ready(cluster: Cluster, url: str) -> None:
     """While the log is away from all nodes nobody new is let in, and who is here polls and asks on, on his own node."""
-    async with httpx.AsyncClient() as http:
+    async with async_http() as http:
         sid = await polling_session(http, url)
         own = engine_url(url, "polling", sid=sid)
         await http.post(own, content="40" + json.dumps({"token": token("patient")}))
@@ -115,7 +115,7 @@ async def test_sessions_stay_where_no_node_is_ready(cluster: Cluster, url: str) 
 
 async def test_a_node_is_killed_behind_it(cluster: Cluster, url: str) -> None:
     """A poll of its sid is answered 400 at once by another node; its clients, however connected, resume there; nobody misses anything."""
-    async with js_clients() as js, httpx.AsyncClient() as http:
+    async with js_clients() as js, async_http() as http:
         nodes = await gather(js, url)
         victim = next(node for node in cluster if node.id == nodes["polling-1"])
         orphans = [user for user in USERS if nodes[user] == victim.id]

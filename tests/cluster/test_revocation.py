@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.client import Client, chat_client, code_of, engine_url, error, ok, raw_client
 from tests.support.held import log_held
-from tests.support.http import bearer, failure, metric
+from tests.support.http import async_http, bearer, failure, fetch, metric
 from tests.support.nodes import Cluster
 from tests.support.tokens import token
 from tests.support.wait import wait_until
@@ -31,7 +31,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 async def revoke(url: str, **what: Any) -> httpx.Response:
-    async with httpx.AsyncClient(headers=bearer(token("root", scope="admin"))) as http:
+    async with async_http(headers=bearer(token("root", scope="admin"))) as http:
         return await http.post(f"{url}/api/revoke", json=what)
 
 
@@ -159,7 +159,7 @@ async def test_kill_minus_9_at_the_ack(cluster: Cluster) -> None:
 
     await asyncio.to_thread(cluster.start)
     await stay_out()
-    async with httpx.AsyncClient() as http:
+    async with async_http() as http:
         for url in cluster.urls:
             page = f"{url}/api/rooms/hall/messages"
             failure(await http.get(page, headers=bearer(by_user)), 401, "token_revoked")
@@ -269,7 +269,7 @@ async def test_a_log_that_is_away_withdraws_nothing(cluster: Cluster) -> None:
             assert time.monotonic() - began < 3.5
         failure(answer, 503, "unavailable")
         assert error(refused)["code"] == error(suspended)["code"] == "unavailable"
-        await wait_until(lambda: httpx.get(f"{cluster[0].url}/readyz").status_code == 200, 5, "the log is back")
+        await wait_until(lambda: fetch(f"{cluster[0].url}/readyz").status_code == 200, 5, "the log is back")
         ok(await client.ask("room:create", {"room": "held"}))
         assert await codes(cluster, held) == ["welcome"] * 3
         assert client.named("auth:revoked") == []
@@ -279,7 +279,7 @@ async def test_a_log_that_is_away_withdraws_nothing(cluster: Cluster) -> None:
 
 async def test_a_poll_of_the_withdrawn_is_401(cluster: Cluster) -> None:
     """What waits to be polled comes first; from then on every request of that session is refused with the code."""
-    async with httpx.AsyncClient() as http:
+    async with async_http() as http:
         url = engine_url(cluster[2].url, "polling")
         url += "&sid=" + json.loads((await http.get(url)).text[1:])["sid"]
         await http.post(url, content="40" + json.dumps({"token": token("poller")}))
@@ -298,7 +298,7 @@ async def test_a_poll_of_the_withdrawn_is_401(cluster: Cluster) -> None:
 
 async def test_who_was_not_polling_is_told_by_his_next_poll(cluster: Cluster) -> None:
     """`auth:revoked` and the DISCONNECT, which a stock client takes for final, wait for one poll; then it is 401."""
-    async with httpx.AsyncClient() as http:
+    async with async_http() as http:
         url = engine_url(cluster[2].url, "polling")
         url += "&sid=" + json.loads((await http.get(url)).text[1:])["sid"]
         await http.post(url, content="40" + json.dumps({"token": token("idler")}))

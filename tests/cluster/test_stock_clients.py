@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
-import httpx
 import pytest
 
 from loadtest.checker import check
 from tests.support.client import ok, raw_client
-from tests.support.http import bearer, metric
+from tests.support.http import async_http, bearer, metric
 from tests.support.nodes import Cluster
 from tests.support.stock import BACK_S, GUESTS, Stock, lives, stock_clients
 from tests.support.tokens import token
@@ -139,7 +138,7 @@ async def test_they_stay_away_once_they_are_revoked(cluster: Cluster) -> None:
         asked.append(guest)
         return token(f"revoked-{guest}")
 
-    async with stock_clients() as stock, httpx.AsyncClient(headers=bearer(token("root", scope="admin"))) as root:
+    async with stock_clients() as stock, async_http(headers=bearer(token("root", scope="admin"))) as root:
         for number, guest in enumerate(GUESTS):
             await stock.open(guest, cluster.urls[number % 2], lambda guest=guest: fresh(guest))  # type: ignore[misc]
         for number, other in enumerate(others):

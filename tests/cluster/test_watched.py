@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -17,7 +16,7 @@ from monitoring.known import RABBITMQ, level, rules
 from monitoring.pace import divided, in_expression
 from monitoring.promql import selectors
 from tests.support.client import Client, ConnectRefused, chat_client, error
-from tests.support.http import bearer
+from tests.support.http import async_http, bearer
 from tests.support.prometheus import Firing, Series
 from tests.support.tokens import token
 from tests.support.wait import wait_until
@@ -137,7 +136,7 @@ async def _one_of_each(cluster: Watched) -> None:
     with pytest.raises(ConnectRefused):
         async with chat_client(url, token("eve", secret="x" * 40)):
             pass
-    async with chat_client(url, KEY.token("ann")) as ann, httpx.AsyncClient(base_url=url) as http:
+    async with chat_client(url, KEY.token("ann")) as ann, async_http(base_url=url) as http:
         error(await ann.ask("auth:refresh", {"token": token("eve")}))
         withdrawn = await http.post("/api/revoke", json={"user": "ann"}, headers=bearer(token("root", scope="admin")))
         assert withdrawn.status_code == 200, withdrawn.text

@@ -15,7 +15,7 @@ import yaml
 
 from node.cli.haproxy import INSIDE, configuration, program
 from tests.support.client import engine_url
-from tests.support.http import failure
+from tests.support.http import async_http, failure
 from tests.support.nodes import ROOT, Cluster
 from tests.support.wait import wait_until
 
@@ -134,7 +134,7 @@ async def up(http: httpx.AsyncClient, url: str) -> set[str]:
 async def test_the_proxy_of_compose_serves(tmp_path: Path) -> None:
     """Newcomers come to every node and stay there; metrics are its own and inside; what is gone is seen by Prometheus too."""
     with Cluster(tmp_path) as cluster, running(cluster) as (chat, operations):
-        async with httpx.AsyncClient() as http:
+        async with async_http() as http:
 
             async def is_up(*names: str) -> bool:
                 return await up(http, operations) == set(names)

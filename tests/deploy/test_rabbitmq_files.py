@@ -6,7 +6,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import aio_pika
-import httpx
 import pytest
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPError
@@ -14,6 +13,7 @@ from aio_pika.exceptions import AMQPError
 from tests.support.client import PATIENCE_S, Client, chat_client, ok
 from tests.support.compose import brokers, make_secrets
 from tests.support.deployed_rabbit import DeployedRabbit
+from tests.support.http import fetch
 from tests.support.nodes import Cluster
 from tests.support.tokens import token
 from tests.support.wait import wait_until
@@ -65,7 +65,7 @@ def test_what_is_defined_is_there(broker: DeployedRabbit, secrets: Path) -> None
 
 def test_prometheus_is_answered(broker: DeployedRabbit) -> None:
     """The metrics are where the configuration says."""
-    assert "\nrabbitmq_build_info" in httpx.get(broker.metrics_url).text
+    assert "\nrabbitmq_build_info" in fetch(broker.metrics_url).text
 
 
 def test_it_is_healthy(broker: DeployedRabbit) -> None:

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.support.client import chat_client, engine_url, ok, raw_client
-from tests.support.http import failure, metric
+from tests.support.http import async_http, failure, metric
 from tests.support.nodes import Cluster
 from tests.support.tokens import token
 
@@ -23,7 +23,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 async def begin(url: str, **query: str) -> httpx.Response:
-    async with httpx.AsyncClient() as http:
+    async with async_http() as http:
         return await http.get(engine_url(url, "polling", **query))
 
 
@@ -44,7 +44,7 @@ async def test_over_the_capacity_503_tells_when_to_come(cluster: Cluster) -> Non
             "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Key": "a" * 22 + "==",
         }
-        async with httpx.AsyncClient() as http:
+        async with async_http() as http:
             failure(await http.get(engine_url(url).replace("ws", "http", 1), headers=upgrade), 503, "server_busy")
         sent = ok(await alice.ask("message:send", {"room": "lobby", "text": "still here"}))
         assert (await alice.expect("message"))["seq"] == sent["seq"]
@@ -86,12 +86,12 @@ async def test_a_set_rate_is_kept(tmp_path_factory: pytest.TempPathFactory) -> N
         while (await begin(url)).status_code == 200:
             pass  # the bucket is empty: newcomers are asking
         resumed = newcomers = 0
-        async with httpx.AsyncClient() as http:
+        async with async_http() as http:
             while resumed < len(tickets):
                 newcomers += (await http.get(engine_url(url, "polling"))).status_code == 200
                 answer = await http.get(engine_url(url, "polling", ticket=tickets[resumed]))
                 resumed += answer.status_code == 200
         assert newcomers <= 3
-        async with httpx.AsyncClient() as http:  # each is good once: from here on a newcomer's
+        async with async_http() as http:  # each is good once: from here on a newcomer's
             answers = [await http.get(engine_url(url, "polling", ticket=tickets[0])) for _ in range(40)]
         assert 503 in {answer.status_code for answer in answers}

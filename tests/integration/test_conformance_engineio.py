@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.support.client import close_code, engine_url, websocket
 from tests.support.frames import BINARY, TEXT, frame, frame_socket
+from tests.support.http import async_http
 from tests.support.nodes import Cluster, NodeProcess
 from tests.support.tokens import token
 
@@ -32,7 +33,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
 
 
 async def request(method: str, url: str) -> httpx.Response:
-    async with httpx.AsyncClient() as http:
+    async with async_http() as http:
         return await http.request(method, url)
 
 
@@ -53,7 +54,7 @@ class Polling:
 @pytest.fixture
 async def polling(node: NodeProcess) -> AsyncIterator[Polling]:
     """A session that has just begun."""
-    async with httpx.AsyncClient(timeout=10) as http:
+    async with async_http(timeout=10) as http:
         answer = await http.get(engine_url(node.url, "polling"))
         yield Polling(http, node.url, json.loads(answer.text[1:])["sid"])
 

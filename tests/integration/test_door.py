@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.support.client import Client, ConnectRefused, engine_url, raw_client, websocket
-from tests.support.http import failure
+from tests.support.http import async_http, failure
 from tests.support.nodes import Cluster, NodeProcess
 from tests.support.tokens import token
 
@@ -76,7 +75,7 @@ async def test_a_request_that_never_comes_whole(node: NodeProcess, sent: bytes) 
 
 async def test_a_post_that_outlives_its_session(node: NodeProcess) -> None:
     """Its packets are nobody's: nothing of them is kept."""
-    async with httpx.AsyncClient() as http, tcp(node) as (reader, writer):
+    async with async_http() as http, tcp(node) as (reader, writer):
         url = engine_url(node.url, "polling")
         sid = json.loads((await http.get(url)).text[1:])["sid"]
         body = b'451-["x",{"_placeholder":true,"num":0}]'
@@ -104,7 +103,7 @@ async def test_connects_of_one_connection_have_a_quota(node: NodeProcess) -> Non
 
 async def test_polls_while_the_client_moves_to_a_websocket(node: NodeProcess) -> None:
     """Each is answered soon, and none takes what is the WebSocket's."""
-    async with httpx.AsyncClient(timeout=PATIENCE_S) as http:
+    async with async_http(timeout=PATIENCE_S) as http:
         url = engine_url(node.url, "polling")
         sid = json.loads((await http.get(url)).text[1:])["sid"]
         url = f"{url}&sid={sid}"
@@ -125,7 +124,7 @@ async def test_polls_while_the_client_moves_to_a_websocket(node: NodeProcess) ->
 @pytest.mark.parametrize("path", ["/socket.io/?EIO=4&transport=polling", "/config.json"])
 async def test_an_origin_that_is_no_url(node: NodeProcess, path: str) -> None:
     """It is not allowed, and no fault of ours."""
-    async with httpx.AsyncClient() as http:
+    async with async_http() as http:
         answer = await http.get(node.url + path, headers={"Origin": "http://[::1"})
     if path == "/config.json":
         assert "access-control-allow-origin" not in answer.headers

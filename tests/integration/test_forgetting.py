@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
@@ -18,7 +17,7 @@ from node.core.events import Event, SessionOpened, TokensRevoked, UserSuspended,
 from node.core.view import FOR_EVER, Withdrawals
 from tests.support.client import ConnectRefused, chat_client, ok, raw_client
 from tests.support.commands import tidegate
-from tests.support.http import bearer
+from tests.support.http import async_http, bearer
 from tests.support.nodes import Cluster, NodeProcess
 from tests.support.tokens import token
 from tests.support.wait import block_until
@@ -69,7 +68,7 @@ async def code_of(url: str, bearer: str) -> str:
 
 async def revoke(url: str, **what: object) -> int:
     """Revoke over HTTP; returns the moment `before` of the answer, or of now."""
-    async with httpx.AsyncClient(headers=bearer(token("root", scope="admin"))) as http:
+    async with async_http(headers=bearer(token("root", scope="admin"))) as http:
         answer = await http.post(f"{url}/api/revoke", json=what)
         assert answer.status_code == 200
         return int(answer.json().get("before", time.time() * 1000))

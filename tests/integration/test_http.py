@@ -12,7 +12,7 @@ import jwt
 import pytest
 
 from tests.support.client import ConnectRefused, chat_client, ok
-from tests.support.http import bearer, failure
+from tests.support.http import async_http, bearer, failure, sync_http
 from tests.support.nodes import Cluster
 from tests.support.tokens import SECRET, token
 from tests.support.wait import block_until, wait_until
@@ -30,14 +30,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 async def api(cluster: Cluster) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the first node, for tests that listen meanwhile."""
-    async with httpx.AsyncClient(base_url=cluster[0].url) as client:
+    async with async_http(base_url=cluster[0].url) as client:
         yield client
 
 
 @pytest.fixture
 def http(cluster: Cluster) -> Iterator[httpx.Client]:
     """A client of the first node."""
-    with httpx.Client(base_url=cluster[0].url) as client:
+    with sync_http(base_url=cluster[0].url) as client:
         yield client
 
 
@@ -376,7 +376,7 @@ async def test_cluster(cluster: Cluster, api: httpx.AsyncClient) -> None:
 def test_rate_limit(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Past the burst a user is told when to come back; another user is not held up."""
     limits = {"commands_burst": "3", "commands_per_second": "0.5"}
-    with Cluster(tmp_path_factory.mktemp("rate"), limits, count=1) as nodes, httpx.Client(base_url=nodes[0].url) as http:
+    with Cluster(tmp_path_factory.mktemp("rate"), limits, count=1) as nodes, sync_http(base_url=nodes[0].url) as http:
         path = "/api/rooms/nowhere/messages"
         for _ in range(3):
             failure(http.get(path, headers=publisher("ann")), 404, "room_not_found")
@@ -403,7 +403,7 @@ async def test_log_away(tmp_path: Path) -> None:
     path, body = "/api/rooms/away/messages", {"text": "hi", "id": "kept"}
     with Cluster(tmp_path, count=1) as nodes:
         await make_room(nodes, "away", "ann")
-        async with httpx.AsyncClient(base_url=nodes[0].url, timeout=10) as api:
+        async with async_http(base_url=nodes[0].url, timeout=10) as api:
             with locked(nodes.folder / "log.db"):
                 asked = time.monotonic()
                 failure(await api.post(path, json=body, headers=publisher("ann")), 503, "unavailable")
@@ -425,7 +425,7 @@ async def test_log_away(tmp_path: Path) -> None:
 
 def test_another_log(tmp_path: Path) -> None:
     """A node whose log was taken away under it has diverged: it is not ready, and its API answers nobody."""
-    with Cluster(tmp_path, count=1) as nodes, httpx.Client(base_url=nodes[0].url) as http:
+    with Cluster(tmp_path, count=1) as nodes, sync_http(base_url=nodes[0].url) as http:
         (nodes.folder / "log.db").unlink()
         block_until(lambda: "diverged" in http.get("/readyz").json().get("not_ready", {}), 10, "the node has diverged")
         failure(http.get("/api/rooms/any/messages", headers=publisher("ann")), 503, "unavailable")

@@ -9,7 +9,7 @@ import httpx
 import jwt
 import pytest
 
-from tests.support.http import bearer, exchange, failure
+from tests.support.http import bearer, exchange, failure, fetch, sync_http
 from tests.support.nodes import Cluster
 from tests.support.tokens import SECRET, token
 
@@ -21,12 +21,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """One node; at the end it is alive, and has logged no exception."""
     with Cluster(tmp_path_factory.mktemp("junk"), {"dev_issuer": "1", "commands_per_second": "1000"}, count=1) as nodes:
         yield nodes
-        assert httpx.get(f"{nodes[0].url}/readyz").json() == {"ready": True}
+        assert fetch(f"{nodes[0].url}/readyz").json() == {"ready": True}
 
 
 @pytest.fixture
 def http(cluster: Cluster) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=cluster[0].url) as client:
+    with sync_http(base_url=cluster[0].url) as client:
         yield client
 
 
@@ -165,7 +165,7 @@ def test_a_body_that_never_ends(cluster: Cluster) -> None:
     for rest in ("Content-Length: 50\r\n\r\n{", 'Transfer-Encoding: chunked\r\n\r\n5\r\n{"use', "Content-Length: 50\r\n\r\n"):
         found = exchange(cluster[0].address, (head + rest).encode(), end=True)
         assert found == b"" or found.startswith(b"HTTP/1.1 400 ")
-        assert httpx.get(f"{cluster[0].url}/healthz").status_code == 200
+        assert fetch(f"{cluster[0].url}/healthz").status_code == 200
 
 
 # Requests
@@ -245,7 +245,7 @@ def test_requests_that_are_none(cluster: Cluster, request_bytes: bytes) -> None:
     found = exchange(cluster[0].address, request_bytes)
     status = found.split(b" ", 2)[1] if found else b""
     assert status == b"" or (status[:1] in (b"2", b"4") and b"Traceback" not in found)
-    assert httpx.get(f"{cluster[0].url}/healthz").status_code == 200
+    assert fetch(f"{cluster[0].url}/healthz").status_code == 200
 
 
 def test_pipelined_requests(cluster: Cluster) -> None:

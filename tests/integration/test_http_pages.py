@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from node.edge.pages import LIBRARIES, WEB, Pages
-from tests.support.http import bearer, failure
+from tests.support.http import bearer, failure, fetch, sync_http
 from tests.support.nodes import Cluster
 from tests.support.tokens import token
 from tests.support.wait import block_until
@@ -39,7 +39,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.fixture
 def http(cluster: Cluster) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=cluster[0].url) as client:
+    with sync_http(base_url=cluster[0].url) as client:
         yield client
 
 
@@ -97,7 +97,7 @@ def test_a_page_without_its_libraries(tmp_path: Path) -> None:
     shutil.copytree(WEB, tmp_path / "web", ignore=shutil.ignore_patterns(LIBRARIES))
     pages = Pages((), tmp_path / "web")
     with serving(Starlette(routes=[Route("/", pages.chat), Route("/ops", pages.ops)])) as url:
-        for answer in (httpx.get(url), httpx.get(f"{url}/ops")):
+        for answer in (fetch(url), fetch(f"{url}/ops")):
             assert answer.status_code == 503 and answer.headers["content-type"] == "text/plain; charset=utf-8"
             assert answer.text.count("\n") == 1 and "npm" in answer.text and "make page" in answer.text
 

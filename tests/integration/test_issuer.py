@@ -8,12 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.support.client import ConnectRefused, chat_client
 from tests.support.commands import tidegate
-from tests.support.http import bearer, failure
+from tests.support.http import async_http, bearer, failure
 from tests.support.issuer import IssuerServer, KeyPair, answer, issuer_server
 from tests.support.nodes import Cluster, NodeProcess
 from tests.support.tokens import token as secret_token
@@ -49,7 +48,7 @@ async def issuer() -> AsyncIterator[IssuerServer]:
 
 async def judged_over_http(node: NodeProcess, token: str) -> str:
     """How a request with the token is taken: the code, or accepted."""
-    async with httpx.AsyncClient(base_url=node.url) as http:
+    async with async_http(base_url=node.url) as http:
         code: str = (await http.get(HISTORY, headers=bearer(token))).json()["error"]["code"]
     return "accepted" if code == "room_not_found" else code
 
@@ -67,7 +66,7 @@ async def judged(node: NodeProcess, token: str) -> str:
 
 async def metrics(node: NodeProcess) -> Metrics:
     """All samples of the node, by name and labels as they are written."""
-    async with httpx.AsyncClient() as http:
+    async with async_http() as http:
         text = (await http.get(f"{node.url}/metrics")).text
     return {name: float(value) for name, value in re.findall(r"^([^#\s].*?) (\S+)$", text, re.MULTILINE)}
 
@@ -105,7 +104,7 @@ async def test_junk_is_not_passed_on_to_the_issuer(issuer: IssuerServer, tmp_pat
         assert await judged(node, A.token("ann")) == "accepted"
         assert issuer.fetches() == 1
         began = time.monotonic()
-        async with httpx.AsyncClient(base_url=node.url) as http:
+        async with async_http(base_url=node.url) as http:
             for n in range(100):
                 junk = C.sign({"sub": f"eve{n}", "exp": 2e9}, kid=f"junk-{n}")
                 failure(await http.get(HISTORY, headers=bearer(junk)), 401, "key_unknown")
@@ -136,7 +135,7 @@ async def test_an_issuer_that_is_away(issuer: IssuerServer, tmp_path: Path) -> N
             async with chat_client(node.url, token):
                 pass
         assert caught.value.code == "keys_unavailable" and caught.value.data["data"]["retry_after"] >= 1_000
-        async with httpx.AsyncClient(base_url=node.url) as http:
+        async with async_http(base_url=node.url) as http:
             failure(await http.get(HISTORY, headers=bearer(token)), 503, "keys_unavailable")
         await issuer.start()
 

@@ -6,7 +6,6 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import httpx
 import pytest
 
 from broker.address import MemoryAddress
@@ -20,6 +19,7 @@ from node.flow.store import open_store
 from tests.property.test_committer import appearances, committer_of, lives
 from tests.support.client import chat_client, error, ok, raw_client
 from tests.support.held import log_held
+from tests.support.http import fetch
 from tests.support.nodes import Cluster
 from tests.support.tokens import SECRET, token
 from tests.support.wait import wait_until
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 
 def readiness(url: str) -> tuple[int, list[str]]:
     """The status of `/readyz`, and what is not ready."""
-    answer = httpx.get(f"{url}/readyz")
+    answer = fetch(f"{url}/readyz")
     return answer.status_code, list(answer.json().get("not_ready", {}))
 
 

@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import aiohttp
-import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.support.client import chat_client, engine_url, ok, raw_client, websocket
-from tests.support.http import bearer, failure
+from tests.support.http import async_http, bearer, failure
 from tests.support.nodes import Cluster
 from tests.support.tokens import token
 from tests.support.wait import wait_until
@@ -167,7 +166,7 @@ async def test_a_withdrawn_user(cluster: Cluster, open_session: Open) -> None:
     """The poll that waits brings `auth:revoked` and a DISCONNECT; the next one gets 401 with the code."""
     session = await open_session(token("eve"))
     waiting = asyncio.create_task(session.request("GET"))
-    async with httpx.AsyncClient(base_url=cluster[1].url, headers=bearer(token("root", scope="admin"))) as api:
+    async with async_http(base_url=cluster[1].url, headers=bearer(token("root", scope="admin"))) as api:
         assert (await api.post("/api/revoke", json={"user": "eve"})).status_code == 200
     assert (await waiting).split("\x1e") == ['42["auth:revoked",{"code":"token_revoked"}]', "41"]
     assert await refused(session, "GET") == "token_revoked"
@@ -187,7 +186,7 @@ async def test_an_upgrade_is_judged(cluster: Cluster, open_session: Open) -> Non
 
 async def test_jsonp_is_refused(cluster: Cluster) -> None:
     """A script tag is no way in, and is told so."""
-    async with httpx.AsyncClient() as page:
+    async with async_http() as page:
         error = failure(await page.get(engine_url(cluster[0].url, "polling", j="0", token=token("ann"))), 400, "jsonp_refused")
         assert "JSON-P" in error["message"]
         sid = json.loads((await page.get(engine_url(cluster[0].url, "polling"))).text[1:])["sid"]
@@ -202,7 +201,7 @@ async def test_the_sid_of_another_node(cluster: Cluster, open_session: Open) -> 
     """It is answered 400 at once by every kind of request, and the session goes on where it is."""
     session, other = await open_session(token("ann")), cluster[1].url
     began = time.monotonic()
-    async with httpx.AsyncClient() as lost:
+    async with async_http() as lost:
         for sid in (session.sid, "n1.junk", "junk"):
             address = engine_url(other, "polling", sid=sid)
             failure(await lost.get(address), 400, "unknown_sid")

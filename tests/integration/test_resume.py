@@ -5,13 +5,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from websockets.exceptions import ConnectionClosed
 
 from loadtest.checker import Ack, History, Sight, Watch, check, posted
 from tests.support.client import Client, ConnectRefused, chat_client, error, ok, raw_client
-from tests.support.http import bearer, metric
+from tests.support.http import bearer, fetch, metric
 from tests.support.nodes import Cluster
 from tests.support.tokens import token
 from tests.support.wait import wait_until
@@ -129,7 +128,7 @@ async def test_resume_of_the_wrong_shape(cluster: Cluster, resume: Any) -> None:
 
 def outboxes(cluster: Cluster) -> dict[str, Any]:
     """What the second node tells of the first, to an operator."""
-    answer = httpx.get(f"{cluster[1].url}/api/cluster", headers=bearer(token("boss", scope="admin")))
+    answer = fetch(f"{cluster[1].url}/api/cluster", headers=bearer(token("boss", scope="admin")))
     state: dict[str, Any] = answer.json()["nodes"]["n1"]
     return state
 

@@ -6,12 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from websockets.exceptions import WebSocketException
 
 from tests.support.client import ConnectRefused, engine_url, raw_client, websocket
-from tests.support.http import bearer, exchange
+from tests.support.http import async_http, bearer, exchange
 from tests.support.nodes import Cluster
 from tests.support.tokens import SECRET, token
 
@@ -48,7 +47,7 @@ async def test_nothing_secret_is_written(tmp_path: Path) -> None:
     """Good and bad tokens by every way in, in places where none belongs, in junk, with all that a node can log."""
     with Cluster(tmp_path, SETTINGS, count=1) as cluster:
         url, address = cluster[0].url, cluster[0].address
-        async with httpx.AsyncClient() as http:
+        async with async_http() as http:
             for one in tokens():
                 await http.get(engine_url(url, "polling", token=one))
                 await http.get(engine_url(url, "polling"), headers=bearer(one))

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from broker.address import MemoryAddress
@@ -20,7 +19,7 @@ from node.edge.witness import LINES_BURST
 from node.flow.store import open_store
 from tests.support.client import ConnectRefused, chat_client, error, ok, raw_client
 from tests.support.held import log_held
-from tests.support.http import bearer, metric
+from tests.support.http import async_http, bearer, metric
 from tests.support.nodes import Cluster, NodeProcess
 from tests.support.tokens import SECRET, token
 from tests.support.wait import wait_until
@@ -61,7 +60,7 @@ async def test_one_session_can_be_followed_from_node_to_node(cluster: Cluster) -
     async with chat_client(second.url, token("ann"), resume={"session": session, "cursors": {}}) as ann:
         again = ann.named("welcome")[0]
         assert again["resumed"]
-        async with httpx.AsyncClient() as http:
+        async with async_http() as http:
             asks = bearer(token("root", scope="admin"))
             assert (await http.post(f"{first.url}/api/revoke", headers=asks, json={"session": session})).status_code == 200
         await ann.wait_closed()
@@ -100,7 +99,7 @@ async def test_metrics_on_a_port_of_their_own(cluster: Cluster) -> None:
     first, second = cluster
     (url,) = re.findall(r"has its metrics on (http://127\.0\.0\.1:\d+/metrics)\n", second.stdout())
     assert "metrics" not in first.stdout()
-    async with httpx.AsyncClient() as http:
+    async with async_http() as http:
         answer = await http.get(url)
         assert answer.status_code == 200 and 'tidegate_build_info{node="n2"' in answer.text
         for other in ("/", "/healthz", "/socket.io/?EIO=4&transport=polling", "/metrics/"):

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.http import fetch
 from tests.support.nodes import ROOT, Cluster
 from tests.support.storms import Storming, storm
 from tests.support.wait import block_until
@@ -102,6 +103,6 @@ def test_the_page_tells_the_verdict_and_prometheus_the_figures(cluster: Cluster,
 def fetched(url: str) -> str:
     """What is there; nothing where nobody answers."""
     try:
-        return httpx.get(url, timeout=5).text
+        return fetch(url, timeout=5).text
     except httpx.TransportError:
         return ""

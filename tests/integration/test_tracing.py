@@ -5,13 +5,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
 from node.core.events import MessagePosted
 from tests.support.client import Client, chat_client, error, ok
 from tests.support.collector import Collector, Span, collector
-from tests.support.http import bearer
+from tests.support.http import async_http, bearer, post
 from tests.support.nodes import Cluster
 from tests.support.recorded import recorded
 from tests.support.tokens import token
@@ -86,7 +85,7 @@ async def test_a_trace_that_began_elsewhere_goes_on(traced: tuple[Cluster, Colle
     """A post over HTTP with a `traceparent` is part of its caller's trace; one that is no `traceparent` begins its own."""
     cluster, sent = traced
     begun = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-    async with chat_client(cluster.urls[0], token("ann")) as ann, httpx.AsyncClient() as http:
+    async with chat_client(cluster.urls[0], token("ann")) as ann, async_http() as http:
         ok(await ann.ask("room:create", {"room": "posted"}))
         url, allowed = f"{cluster.urls[0]}/api/rooms/posted/messages", bearer(token("ann", scope="publish"))
         for name, parent in (("ours", begun), ("junk", "x" * 5_000)):
@@ -123,7 +122,7 @@ def test_a_collector_that_is_away_is_said_once(tmp_path: Path) -> None:
             url, allowed = f"{cluster.urls[0]}/api/rooms/none/messages", bearer(token("ann", scope="publish"))
 
             def said(line: str) -> bool:
-                assert httpx.post(url, headers=allowed, json={"text": "hi"}).status_code == 404
+                assert post(url, headers=allowed, json={"text": "hi"}).status_code == 404
                 return line in cluster[0].stderr()
 
             block_until(lambda: said("spans cannot be sent"), SENT_S, "it is said")

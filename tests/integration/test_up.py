@@ -7,10 +7,10 @@ import socket
 from contextlib import closing
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.support.commands import tidegate
+from tests.support.http import fetch, post
 from tests.support.up import START_S, STOP_S, Up
 from tests.support.wait import block_until
 
@@ -23,8 +23,8 @@ def test_three_nodes_start_one_is_killed_and_all_are_drained(tmp_path: Path) -> 
         assert sorted(up.urls) == ["n1", "n2", "n3"]
         assert all(f"{name} is process {pid}\n" in up.output for name, pid in up.pids().items())
         for url in up.urls.values():
-            assert httpx.get(f"{url}/readyz").status_code == 200
-        issued = httpx.post(f"{up.urls['n1']}/dev/token", json={"user": "alice"})
+            assert fetch(f"{url}/readyz").status_code == 200
+        issued = post(f"{up.urls['n1']}/dev/token", json={"user": "alice"})
         assert issued.status_code == 200
         assert (data / "log.db").exists()
 
@@ -33,7 +33,7 @@ def test_three_nodes_start_one_is_killed_and_all_are_drained(tmp_path: Path) -> 
         os.kill(pids["n2"], signal.SIGKILL)
         block_until(lambda: f"n2 is ready again at {up.urls['n2']}" in up.output, START_S, f"n2 comes back\n{up.output}")
         assert "n2 was ended by SIGKILL after" in up.output
-        assert httpx.get(f"{up.urls['n2']}/readyz").status_code == 200
+        assert fetch(f"{up.urls['n2']}/readyz").status_code == 200
         again = up.pids()
         assert again["n2"] != pids["n2"]
         assert (again["n1"], again["n3"]) == (pids["n1"], pids["n3"])
@@ -132,7 +132,7 @@ def test_a_cluster_has_its_folder_for_itself(tmp_path: Path) -> None:
             f"another `tidegate up` runs in {data}; nothing was started. A second one: --data DIR --port N"
         ]
         token = tidegate("token", "alice", "--data", data, folder=tmp_path).stdout.strip()
-        answer = httpx.get(f"{up.urls['n1']}/api/rooms/nowhere/messages", headers={"Authorization": f"Bearer {token}"})
+        answer = fetch(f"{up.urls['n1']}/api/rooms/nowhere/messages", headers={"Authorization": f"Bearer {token}"})
         assert answer.status_code == 404, "the node takes the token of `tidegate token`"
 
 

@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from node.cli.monitor import RULES
 from tests.support.commands import command, environment, tidegate
+from tests.support.http import fetch
 from tests.support.nodes import ROOT
 from tests.support.up import STOP_S, Up
 from tests.support.wait import block_until
@@ -22,7 +22,7 @@ ASKED_S = 15.0  # until it has asked every node: it does so each 5 s
 
 def asked(url: str, path: str, **parameters: str) -> Any:
     """What Prometheus answers."""
-    answer = httpx.get(f"{url}/api/v1/{path}", params=parameters).raise_for_status().json()
+    answer = fetch(f"{url}/api/v1/{path}", params=parameters).raise_for_status().json()
     assert answer["status"] == "success"
     return answer["data"]
 

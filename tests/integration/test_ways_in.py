@@ -8,12 +8,11 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import aiohttp
-import httpx
 import pytest
 import socketio
 
 from tests.support.client import ConnectRefused, engine_url, raw_client
-from tests.support.http import bearer, exchange, failure
+from tests.support.http import async_http, bearer, exchange, failure
 from tests.support.nodes import Cluster, NodeProcess
 from tests.support.tokens import token
 from tests.support.wait import wait_until
@@ -146,7 +145,7 @@ async def test_a_token_in_the_query_is_never_logged(nodes: Nodes, http: aiohttp.
             token("ann", scope="nothing"),
             token("ann", sub=5),
         ]
-        async with httpx.AsyncClient(base_url=node.url) as other:
+        async with async_http(base_url=node.url) as other:
             for one in tokens:
                 for transport in TRANSPORTS:
                     await Handshake(node, transport, http).with_tokens(query=one)
@@ -199,7 +198,7 @@ async def test_pages_of_others_are_turned_away(nodes: Nodes, origin: str) -> Non
     """An origin that is not allowed gets 400, by both transports, whatever it brings."""
     headers = {"Cookie": f"{COOKIE}={token('ann')}", "Origin": origin}
     for node in (nodes.namespace, nodes.globally):
-        async with httpx.AsyncClient(headers=headers) as page:
+        async with async_http(headers=headers) as page:
             failure(await page.get(engine_url(node.url, "polling")), 400, "forbidden_origin")
             failure(
                 await page.get(engine_url(node.url, "websocket").replace("ws", "http", 1), headers=UPGRADE),
@@ -256,7 +255,7 @@ async def test_two_in_one_source(nodes: Nodes, http: aiohttp.ClientSession, tran
 
 async def test_two_headers_at_the_api(nodes: Nodes) -> None:
     """The API takes one `Authorization` header."""
-    async with httpx.AsyncClient() as client:
+    async with async_http() as client:
         headers = [("Authorization", f"Bearer {token('ann', jti=jti)}") for jti in ("one", "two")]
         answer = await client.get(f"{nodes.plain.url}/api/rooms/nowhere/messages", headers=headers)
         failure(answer, 401, "credentials_conflict")
@@ -294,7 +293,7 @@ async def test_judged_at_the_http_request(
 
     await wait_until(idle, 5, "the connections of other tests are gone")
     before, bad = await samples(node, http), BAD[code]()
-    async with httpx.AsyncClient(headers=headers | {"Origin": node.url}) as client:
+    async with async_http(headers=headers | {"Origin": node.url}) as client:
         ways = [carried(source, bad, node.url) for source in ("header", "query", "cookie")] if bad else [NOTHING]
         for way in ways:
             error = failure(await client.get(url + way.query, headers=list(way.headers)), 401, code)

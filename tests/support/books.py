@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import httpx
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from tests.support.client import Client, ConnectRefused, Payload, raw_client
+from tests.support.http import fetch
 from tests.support.nodes import NodeProcess
 
 DELIVERED = {"message", "edited", "deleted", "reacted", "joined", "left", "room", "read", "typing", "presence"}
@@ -37,7 +37,7 @@ def series(name: str, **labels: str) -> str:
 
 def scraped(node: NodeProcess) -> Counter[str]:
     """What the node has counted, but for zeros."""
-    lines = (line.rpartition(" ") for line in httpx.get(f"{node.url}/metrics").text.splitlines() if line.startswith(KEPT))
+    lines = (line.rpartition(" ") for line in fetch(f"{node.url}/metrics").text.splitlines() if line.startswith(KEPT))
     return Counter({name: round(float(value)) for name, _, value in lines if float(value)})
 
 

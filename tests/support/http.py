@@ -2,11 +2,34 @@
 
 import re
 import socket
+import ssl
 from typing import Any
 
 import httpx
 
 PATIENCE_S = 5.0
+# A client of httpx reads the machine's certificates, for 50 ms of CPU, whether it ever speaks TLS or not; ours does not.
+_NO_AUTHORITIES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def async_http(**options: Any) -> httpx.AsyncClient:
+    """An `httpx.AsyncClient` with these options, for plain HTTP."""
+    return httpx.AsyncClient(verify=_NO_AUTHORITIES, trust_env=False, **options)
+
+
+def sync_http(**options: Any) -> httpx.Client:
+    """An `httpx.Client` with these options, for plain HTTP."""
+    return httpx.Client(verify=_NO_AUTHORITIES, trust_env=False, **options)
+
+
+def fetch(url: str, **options: Any) -> httpx.Response:
+    """`httpx.get` for plain HTTP, over a connection of its own."""
+    return httpx.get(url, verify=_NO_AUTHORITIES, trust_env=False, **options)
+
+
+def post(url: str, **options: Any) -> httpx.Response:
+    """`httpx.post` for plain HTTP, over a connection of its own."""
+    return httpx.post(url, verify=_NO_AUTHORITIES, trust_env=False, **options)
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -48,6 +71,6 @@ def exchange(address: tuple[str, int], request: bytes, *, end: bool = False) -> 
 
 def metric(url: str, name: str, labels: str = "") -> float:
     """The sum of a metric's samples whose labels contain `labels`."""
-    text = httpx.get(f"{url}/metrics").text
+    text = fetch(f"{url}/metrics").text
     found = re.findall(rf"^{name}(?:{{([^}}]*)}})? (\S+)$", text, re.MULTILINE)
     return sum(float(value) for given, value in found if labels in given)

@@ -12,6 +12,7 @@ from typing import Self
 
 import httpx
 
+from tests.support.http import fetch
 from tests.support.secrets import SECRETS
 from tests.support.tokens import SECRET
 from tests.support.wait import block_until
@@ -135,7 +136,7 @@ class NodeProcess:
         """What a scraper gets that asks for examples too; nothing where the node does not answer."""
         try:
             headers = {"Accept": "application/openmetrics-text"}
-            return httpx.get(f"{self.url}/metrics", headers=headers, timeout=2).text if self.running and self._port else ""
+            return fetch(f"{self.url}/metrics", headers=headers, timeout=2).text if self.running and self._port else ""
         except httpx.TransportError:
             return ""
 
@@ -150,7 +151,7 @@ class NodeProcess:
     def not_ready(self) -> dict[str, str] | None:
         """What `/readyz` says to be wrong: nothing where all is well, None where it does not answer."""
         try:
-            answer = httpx.get(f"{self.url}/readyz", timeout=2)
+            answer = fetch(f"{self.url}/readyz", timeout=2)
         except httpx.TransportError:
             return None
         reasons: dict[str, str] = answer.json().get("not_ready", {})
@@ -194,7 +195,7 @@ class NodeProcess:
 
     def _is_ready(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/readyz", timeout=2).status_code == 200
+            return fetch(f"{self.url}/readyz", timeout=2).status_code == 200
         except httpx.TransportError:
             return False
 

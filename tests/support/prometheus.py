@@ -14,6 +14,7 @@ from monitoring.known import RULES
 from monitoring.pace import faster
 from node.cli.monitor import arguments, configuration, program
 from tests.support.held_port import HOST, HeldPort
+from tests.support.http import async_http, fetch
 from tests.support.leash import LeashedProcess
 from tests.support.wait import block_until
 
@@ -49,7 +50,7 @@ class Prometheus:
         self._output = folder / "prometheus.out"
         flags = arguments(file, folder / "data", f"{HOST}:{self._port}")
         self._process = LeashedProcess([program(), *flags], dict(os.environ), self._output)
-        self._api = httpx.AsyncClient(base_url=f"{self.url}/api/v1", timeout=10)
+        self._api = async_http(base_url=f"{self.url}/api/v1", timeout=10)
 
     def __enter__(self) -> Self:
         block_until(self._ready, START_S, "Prometheus is ready")
@@ -94,7 +95,7 @@ class Prometheus:
     def _ready(self) -> bool:
         assert self._process.running, self.output
         try:
-            return httpx.get(f"{self.url}/-/ready").status_code == 200
+            return fetch(f"{self.url}/-/ready").status_code == 200
         except httpx.TransportError:
             return False
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-_PAUSE_S = 0.01
+_FIRST_PAUSE_S, _MOST_PAUSE_S, _LONGER = 0.005, 0.05, 1.2  # a question may be a request to each node of a cluster
 
 
 class Late(AssertionError):
@@ -13,7 +13,7 @@ class Late(AssertionError):
 
 async def wait_until(condition: Callable[[], object | Awaitable[object]], deadline_s: float, what: str) -> None:
     """Return once `condition()` is true; raises `Late` with `what` after `deadline_s`. Exceptions of the condition go through."""
-    end = time.monotonic() + deadline_s
+    end, pause_s = time.monotonic() + deadline_s, _FIRST_PAUSE_S
     while True:
         found = condition()
         if isinstance(found, Awaitable):
@@ -22,13 +22,15 @@ async def wait_until(condition: Callable[[], object | Awaitable[object]], deadli
             return
         if time.monotonic() > end:
             raise Late(f"not within {deadline_s} s: {what}")
-        await asyncio.sleep(_PAUSE_S)
+        await asyncio.sleep(pause_s)
+        pause_s = min(_LONGER * pause_s, _MOST_PAUSE_S)
 
 
 def block_until(condition: Callable[[], object], deadline_s: float, what: str) -> None:
     """`wait_until` where there is no event loop."""
-    end = time.monotonic() + deadline_s
+    end, pause_s = time.monotonic() + deadline_s, _FIRST_PAUSE_S
     while not condition():
         if time.monotonic() > end:
             raise Late(f"not within {deadline_s} s: {what}")
-        time.sleep(_PAUSE_S)
+        time.sleep(pause_s)
+        pause_s = min(_LONGER * pause_s, _MOST_PAUSE_S)
