@@ -30,7 +30,9 @@ class Pulse:
     TICK_S = 0.05
 
     def __init__(self) -> None:
-        self.before = self._last = time.monotonic()  # `before`: see `loadtest.observer.Pulse`
+        # `before`: see `loadtest.observer.Pulse`. Not the last tick but one: in the loop's round of that one, others may have had their turn
+        # between its look at the sockets and the tick, and what came meanwhile is found in the round of the last.
+        self.before = self._earlier = self._last = time.monotonic()
         self.worst_s = 0.0  # the longest delay so far
         self._greenlet = gevent.spawn(self._run)
 
@@ -39,7 +41,7 @@ class Pulse:
             gevent.sleep(self.TICK_S)
             now = time.monotonic()
             self.worst_s = max(self.worst_s, now - self._last - self.TICK_S)
-            self.before, self._last = self._last, now
+            self.before, self._earlier, self._last = self._earlier, self._last, now
 
     def stop(self) -> None:
         """End it; idempotent."""
