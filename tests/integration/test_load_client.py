@@ -1,4 +1,4 @@
-"""What the load test's client notes of a server's faults, and of what only looks like one: a scripted server, and a client in a thread of its own."""
+"""What the load test's client takes for a fault of its server: a scripted server, and a client in a thread of its own."""
 
 import json
 import random
@@ -107,7 +107,7 @@ def judged(script: Callable[[Script], None], *, busy_s: float = 0.0) -> Verdict:
         over.set()
 
     with served(played, ends_at, watched) as url:
-        pulse, draw = Pulse(), random.Random(1).random  # noqa: S311 - to be drawn again exactly
+        pulse, draw = Pulse(), random.Random(1).random
         journal = Journal("u", names)
         client = Client(
             user="u",
@@ -165,7 +165,7 @@ def renews_who_asked_too_late(script: Script) -> None:
 
 
 #: By script: how long past the end the client's process is busy, what it saw, and how much of that was late.
-PLAYS = {
+PLAYS: dict[Callable[[Script], None], tuple[float, int, int]] = {
     piles_up: (1.0, 501, 0),
     says_past_the_end: (0.0, 2, 1),
     renews_and_says_so_late: (0.0, 2, 0),

@@ -67,7 +67,7 @@ def test_a_storm_that_is_stopped_is_judged_too_and_an_objective_may_fail_it(clus
 
 
 def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Path) -> None:
-    """A worker that ends early takes along what its people saw: exit 1, by name. Ctrl-C ends none before that, and asked twice is asked once."""
+    """A worker that ends early takes along what its people saw: exit 1, by name. Ctrl-C ends none of them; asked twice is asked once."""
 
     def of_two(name: str) -> Storming:
         people = ("--users", "6", "--spawn-rate", "6", "--rate", "5", "--processes", "2", "--brief", "--prefix", name)
@@ -76,7 +76,8 @@ def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Pa
     with socket.socket() as nobody, ExitStack() as stack:
         left, whole = of_two("left"), of_two("whole")
         nobody.bind(("127.0.0.1", 0))
-        alone = ("--users", "3", "--spawn-rate", "3", "--settle", "1", "--brief")
+        (tmp_path / "file").touch()
+        alone = ("--users", "3", "--spawn-rate", "3", "--settle", "1", "--brief", "--report", str(tmp_path / "file" / "report"))
         twice = Storming([f"http://127.0.0.1:{nobody.getsockname()[1]}"], tmp_path / "twice", *alone)
         for storming in (left, whole, twice):
             stack.callback(storming.close)
@@ -94,6 +95,7 @@ def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Pa
         one, half, both = twice.done(), left.done(), whole.done()
     assert one.code == 1, one.told
     assert one.verdict.startswith("verdict: NOT CLEAN: 3 clients, 0 acked, 0 seen: ") and "3 not back" in one.output
+    assert "\nno report: " in one.output and "Traceback (most recent call last)" not in one.output
     assert "did not hand over" not in one.output and one.output.count("verdict: ") == 1
     assert half.code == 1, half.told
     assert half.verdict.startswith("verdict: NOT CLEAN: ")
