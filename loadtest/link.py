@@ -77,16 +77,13 @@ class Link:
         """What is there, or comes within this time. How long that takes tells nothing: a busy machine may take its time over either."""
         try:
             self._socket.settimeout(0)
-            data: bytes = self._socket.recv(_READ_BYTES)
+            return bytes(self._socket.recv(_READ_BYTES))
         except BlockingIOError:
             self.waited = True
             if not timeout_s:
                 raise
-        else:
-            return data
         self._socket.settimeout(timeout_s)
-        data = self._socket.recv(_READ_BYTES)
-        return data
+        return bytes(self._socket.recv(_READ_BYTES))
 
     def _received(self, data: bytes) -> list[bytes]:
         protocol = self._protocol

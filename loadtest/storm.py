@@ -30,8 +30,8 @@ class Pulse:
     TICK_S = 0.05
 
     def __init__(self) -> None:
-        # `before`: see `loadtest.observer.Pulse`. Not the last tick but one: in that one's round of the loop, others may have had their turn
-        # between the look at the sockets and the tick; what came meanwhile is found in the round of the last.
+        # `before`: see `loadtest.observer.Pulse`. Not the last tick but one: in that one's round of the loop, others may have had
+        # their turn between the look at the sockets and the tick; what came meanwhile is found in the round of the last.
         self.before = self._earlier = self._last = time.monotonic()
         self.worst_s = 0.0  # the longest delay so far
         self._greenlet = gevent.spawn(self._run)
