@@ -34,7 +34,6 @@ WITHDRAWN_MS = 1_000  # that the cluster has to end the sessions of withdrawn to
 _KNOCK_S = 1.5  # after which one who was put out tries the withdrawn token: it has to be refused everywhere by then
 _LONG_MS = OUTSTAYED_MS + 1_000  # past its end a session is left: the server does not end it
 _LOOK_S = 0.5  # who is away looks so often whether that is over
-_WAITED_S = 0.001  # a read that took longer found nothing at first
 
 
 class Barred(Exception):
@@ -68,8 +67,8 @@ class Client(Conversation):
         "_asking",
         "_cause",
         "_goes",
+        "_looked",
         "_pulse",
-        "_read_at",
         "_renews",
         "_retry_at",
         "_route",
@@ -115,7 +114,7 @@ class Client(Conversation):
         self._retry_at = 0.0
         self._cause: End | None = None  # what the server said before it closes
         self._silence_s = OPEN_S
-        self._read_at = 0.0  # when the socket was last read
+        self._looked = 0.0  # a moment before which nothing has come that is not read yet
         self._asking = False
 
     # What its user does
@@ -198,14 +197,14 @@ class Client(Conversation):
         try:
             packets = link.receive(max(0.0, min(until, self._alarms.next) - now))
             self.packets += len(packets)
-            self._was_read(now)
+            self._was_read(link, now)
             if packets:
-                self._alarms.silent = self._read_at + self._silence_s
+                self._alarms.silent = monotonic() + self._silence_s
             for packet in packets:
                 self._take(wire.parse(packet))
             self._look_at_alarms()
         except Gone:
-            self._was_read(now)
+            self._was_read(link, now)
             self._ended(self._cause or End(code="lost", opened=True))
 
     def _be_away(self, until: float) -> None:
@@ -238,14 +237,15 @@ class Client(Conversation):
             self._observer.refused("connect", "lost")
             self._ended(End(code="lost"))
         else:
-            now = self._read_at = monotonic()
+            now = self._looked = monotonic()
             self._alarms = Alarms(close=now + OPEN_S, silent=now + OPEN_S)
 
-    def _was_read(self, began: float) -> None:
-        """Tell how long what has just been read may have waited for this process: since the read before, if it was there at once."""
-        now = monotonic()
-        self._earliest = max(began, self._pulse.before) if now - began > _WAITED_S else self._read_at
-        self._read_at = now
+    def _was_read(self, link: Link, began: float) -> None:
+        """Tell how long what has just been read may have waited for this process: since the look before, if it was there at once."""
+        looked = max(began, self._pulse.before) if link.waited else began
+        self._earliest = looked if link.waited else self._looked
+        if link.emptied:
+            self._looked = looked
 
     def _look_at_alarms(self) -> None:
         """Do what is due on the open connection. Raises `Gone`."""
@@ -416,6 +416,8 @@ class Client(Conversation):
 
     def _renewed(self, token: Token, began: float, answer: wire.Answer) -> None:
         if answer.error is None:
+            if (began + WALL_S) * 1000 < self.ends_at:
+                self.journal.renewed(self.ends_at, token.ends_at)
             self._token = token
             self._right_ends(token.ends_at)
             self._observer.renewed(monotonic() - began)

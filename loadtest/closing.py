@@ -5,7 +5,7 @@ and each worker tells how far its rooms got; only then, with the furthest of all
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from typing import Any
 
 import gevent
@@ -28,8 +28,8 @@ class Closing:
     def __init__(self, environment: Environment, storm: Callable[[], Storm], hand_over: Callable[[], Handover]) -> None:
         assert environment.runner is not None
         self._runner, self._storm, self._hand_over = environment.runner, storm, hand_over
-        self._ends: list[dict[str, int]] = []
-        self._handovers: list[Handover] = []
+        self._ends: dict[str, dict[str, int]] = {}  # by who told them: who is asked again counts once
+        self._handovers: dict[str, Handover] = {}
         if not isinstance(self._runner, MasterRunner):
             self._runner.register_message(SETTLE, self._settle, concurrent=True)
             self._runner.register_message(LEVEL, self._level, concurrent=True)
@@ -39,8 +39,11 @@ class Closing:
 
     # Whoever asks
 
-    def close(self, *, limit_s: float) -> tuple[Sequence[Handover], int]:
-        """Bring the storm to rest, each step within `limit_s`; what was handed over, and how many processes did not."""
+    def close(self, *, processes: int, limit_s: float) -> tuple[Sequence[Handover], int]:
+        """Bring the storm to rest, each step within `limit_s`; what was handed over, and how many did not of the `processes` that began.
+
+        Locust counts only the workers that are still there: one that has died is owed an answer all the same.
+        """
         runner = self._runner
         workers = runner.worker_count if isinstance(runner, MasterRunner) else 1
         self._ends.clear()
@@ -48,22 +51,22 @@ class Closing:
         runner.send_message(SETTLE, {"limit_s": limit_s})
         self._wait(self._ends, workers, limit_s)
         ends: dict[str, int] = {}
-        for told in self._ends:
+        for told in self._ends.values():
             ends |= {room: max(seq, ends.get(room, 0)) for room, seq in told.items()}
         runner.send_message(LEVEL, {"limit_s": limit_s, "ends": ends})
         self._wait(self._handovers, workers, limit_s)
-        return self._handovers, workers - len(self._handovers)
+        return list(self._handovers.values()), max(processes, workers) - len(self._handovers)
 
-    def _wait(self, told: list[Any], count: int, limit_s: float) -> None:
+    def _wait(self, told: Sized, count: int, limit_s: float) -> None:
         limit = time.monotonic() + limit_s + _GRACE_S
         while len(told) < count and time.monotonic() < limit:
             gevent.sleep(_LOOK_S)
 
     def _told_ends(self, msg: Message, **_: Any) -> None:
-        self._ends.append(msg.data)
+        self._ends[msg.node_id] = msg.data
 
     def _told_histories(self, msg: Message, **_: Any) -> None:
-        self._handovers.append(msgspec.msgpack.decode(msg.data["packed"], type=Handover))
+        self._handovers[msg.node_id] = msgspec.msgpack.decode(msg.data["packed"], type=Handover)
 
     # Whoever has the users
 

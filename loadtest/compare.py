@@ -17,21 +17,21 @@ MOST = len(COLOURS)
 DEFAULT_OUT = Path("storms/comparison")
 _ROWS: Sequence[tuple[str, Callable[[Result], object]]] = (
     ("people", lambda one: one.settings.get("users")),
-    ("handshakes in the fullest second", lambda one: one.figures["peak_handshakes"]),
-    ("renewals in the fullest second", lambda one: one.figures["peak_renewals"]),
-    ("connect p99 (ms)", lambda one: one.figures["connect_p99_ms"]),
-    ("reconnect p50 (ms)", lambda one: one.figures["reconnect_p50_ms"]),
-    ("reconnect p99 (ms)", lambda one: one.figures["reconnect_p99_ms"]),
-    ("everybody back after (s)", lambda one: one.figures["all_back_s"]),
-    ("told of the end, p99 (ms late)", lambda one: one.figures["lateness_p99_ms"]),
-    ("sent to acked, p99 (ms)", lambda one: one.figures["ack_p99_ms"]),
-    ("sent to delivered, p99 (ms)", lambda one: one.figures["delivery_p99_ms"]),
+    ("handshakes in the fullest second", lambda one: one.figures.get("peak_handshakes")),
+    ("renewals in the fullest second", lambda one: one.figures.get("peak_renewals")),
+    ("connect p99 (ms)", lambda one: one.figures.get("connect_p99_ms")),
+    ("reconnect p50 (ms)", lambda one: one.figures.get("reconnect_p50_ms")),
+    ("reconnect p99 (ms)", lambda one: one.figures.get("reconnect_p99_ms")),
+    ("everybody back after (s)", lambda one: one.figures.get("all_back_s")),
+    ("told of the end, p99 (ms late)", lambda one: one.figures.get("lateness_p99_ms")),
+    ("sent to acked, p99 (ms)", lambda one: one.figures.get("ack_p99_ms")),
+    ("sent to delivered, p99 (ms)", lambda one: one.figures.get("delivery_p99_ms")),
     ("refused", lambda one: sum(one.refusals.values())),
     ("processor time of the nodes (s)", lambda one: one.nodes.cpu_s or None),
     ("messages acked", lambda one: one.verdict.acked),
-    ("events lost", lambda one: one.figures["lost"]),
-    ("events twice", lambda one: one.figures["duplicated"]),
-    ("events out of order", lambda one: one.figures["out_of_order"]),
+    ("events lost", lambda one: one.figures.get("lost")),
+    ("events twice", lambda one: one.figures.get("duplicated")),
+    ("events out of order", lambda one: one.figures.get("out_of_order")),
     ("verdict", lambda one: "clean" if one.ok else "not clean"),
 )
 
@@ -44,7 +44,7 @@ def rows(results: Sequence[Result]) -> list[tuple[str, list[object]]]:
 
 def markdown(results: Sequence[Result]) -> str:
     """The table for a README."""
-    lines = [f"| | {' | '.join(one.title for one in results)} |", "| --- " * (len(results) + 1) + "|"]
+    lines = [f"| | {' | '.join(one.title.replace('|', '/') for one in results)} |", "| --- " * (len(results) + 1) + "|"]
     lines += [f"| {name} | {' | '.join(shown(value) for value in values)} |" for name, values in rows(results)]
     return "\n".join(lines) + "\n"
 
@@ -95,7 +95,7 @@ def write(results: Sequence[Result], path: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command: 0 written, 1 a file cannot be read, 2 a bad flag."""
+    """The command: 0 written, 1 a file cannot be read or written, 2 a bad flag."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.compare", description=__doc__)
     parser.add_argument("files", nargs="+", metavar="FILE.json", help=f"reports of storms, 2 to {MOST}")
     parser.add_argument("--report", default=str(DEFAULT_OUT), help=f"where to write it (default {DEFAULT_OUT})")
@@ -110,7 +110,11 @@ def main(arguments: Sequence[str]) -> int:
         except (OSError, msgspec.MsgspecError) as error:
             sys.stderr.write(f"--compare: takes reports of storms as JSON, got {file!r}: {error}\n")
             return 1
-    write(results, Path(asked.report))
+    try:
+        write(results, Path(asked.report))
+    except OSError as error:
+        sys.stderr.write(f"--report: takes a path that can be written to, got {asked.report!r}: {error}\n")
+        return 1
     sys.stdout.write(f"{markdown(results)}\ncomparison: {report.beside(Path(asked.report), '.html')}\n")
     return 0
 

@@ -128,6 +128,17 @@ class Journal:
         if self._stays:
             self._stays[-2] = ends_at
 
+    def renewed(self, was: int, ends_at: int) -> None:
+        """The right to the session, which was to end at `was`, had been renewed by then: what came past that, ahead of the answer that said
+        so, came in time.
+        """
+        sights = self._sights
+        for place in range(len(sights) - _SIGHT, -1, -_SIGHT):
+            at, expires_at = sights[place + 3 : place + _SIGHT]
+            if expires_at != was or at <= was:
+                break
+            sights[place + 4] = ends_at
+
     def left(self, *, at: int) -> None:
         """The session that began last has ended; nothing changes where it had already."""
         if self._stays and not self._stays[-1]:

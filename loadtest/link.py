@@ -46,29 +46,44 @@ class Refused(Exception):
 class Link:
     """An open connection. It has one owner, who is the only one to wait on it."""
 
-    __slots__ = ("_early", "_over", "_protocol", "_socket")
+    __slots__ = ("_early", "_over", "_protocol", "_socket", "emptied", "waited")
 
     def __init__(self, connection: socket.socket, protocol: ClientProtocol) -> None:
         """`open_link` makes it."""
         self._socket, self._protocol = connection, protocol
         self._over: str | None = None  # how it ended
         self._early = self._packets()  # what came right behind the handshake
+        self.waited = False  # the last look found nothing at first
+        self.emptied = True  # the last look took all that was there
 
     def receive(self, timeout_s: float) -> list[bytes]:
         """The packets that came, at least one unless `timeout_s` is over before (0 does not wait). Raises `Gone`, after the last packet."""
+        self.waited, self.emptied = False, True
         if self._early:
             packets, self._early = self._early, []
             return packets
         if self._over is not None:
             raise Gone(self._over)
         try:
-            self._socket.settimeout(timeout_s)
-            data = self._socket.recv(_READ_BYTES)
+            data = self._look(timeout_s)
         except (BlockingIOError, TimeoutError):
             return []
         except OSError as error:
             raise Gone(str(error)) from None
+        self.emptied = len(data) < _READ_BYTES
         return self._received(data)
+
+    def _look(self, timeout_s: float) -> bytes:
+        """What is there, or comes within this time. How long that takes tells nothing: a busy machine may take its time over either."""
+        try:
+            self._socket.settimeout(0)
+            return bytes(self._socket.recv(_READ_BYTES))
+        except BlockingIOError:
+            self.waited = True
+            if not timeout_s:
+                raise
+        self._socket.settimeout(timeout_s)
+        return bytes(self._socket.recv(_READ_BYTES))
 
     def _received(self, data: bytes) -> list[bytes]:
         protocol = self._protocol

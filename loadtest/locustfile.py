@@ -49,7 +49,9 @@ def _init(environment: Environment, **_: Any) -> None:
     if isinstance(environment.runner, WorkerRunner):  # which gets its flags from the master
         # At each spawn message, one a second, Locust makes its parser anew for each flag: seconds in which a worker does nothing else.
         argument_parser.default_args_dict = cache(argument_parser.default_args_dict)
-        _runs[environment] = Run(environment, None)
+        run = _runs[environment] = Run(environment, None)
+        if options.processes:
+            run.leave_ctrl_c_to_the_master()
         return
     local = _begun(environment, options)
     try:

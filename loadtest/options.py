@@ -277,11 +277,19 @@ def _watched(options: Namespace, problems: list[str]) -> tuple[int, ...]:
 def _hosts(host: str | None, problems: list[str]) -> tuple[str, ...]:
     hosts = tuple(part.strip().rstrip("/") for part in (host or "").split(",") if part.strip())
     for one in hosts:
-        if urlsplit(one).scheme != "http" or not urlsplit(one).hostname:
+        if not _is_host(one):
             problems.append(f"--host: takes http://host:port, several by commas, got {one!r}")
     if not hosts:
         problems.append("--host: takes http://host:port, several by commas, got nothing")
     return hosts
+
+
+def _is_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of a port that is no number, or of brackets that do not close
+        return False
 
 
 def _mint(options: Namespace, problems: list[str]) -> Mint | None:

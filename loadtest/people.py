@@ -18,9 +18,10 @@ def talk(person: Person, storm: Storm) -> None:
     due, number = monotonic(), 0
     while rooms and not storm.quiet:
         due += draw.expovariate(storm.scenario.rate)
+        room = draw.choice(rooms)
         client.serve(due)
         if not client.away and not storm.quiet:  # who is away on purpose says nothing; who has lost the connection does
-            client.say(draw.choice(rooms), f"{storm.run}-{number}", WORDS, due=due)
+            client.say(room, f"{storm.run}-{number}", WORDS, due=due)
             number += 1
     client.serve(NEVER)
 

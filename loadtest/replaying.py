@@ -7,9 +7,7 @@ from loadtest.client import Away
 from loadtest.clock import monotonic, monotonic_at
 from loadtest.people import enter
 from loadtest.recorded import Someone
-from loadtest.route import Route
 from loadtest.shapes import SHORTEST_LIFE_S
-from loadtest.stock import StockRoute
 from loadtest.storm import Person, Storm
 from loadtest.tokens import Token
 
@@ -18,19 +16,14 @@ _ROOMS_EACH = 1
 
 def join(storm: Storm, name: str, someone: Someone) -> Person:
     """They take part, and are away until they first came."""
-    draw, hosts = storm.draw(name), storm.plan.hosts
-    first = someone.node % len(hosts)
-    others = [*hosts[:first], *hosts[first + 1 :]]
-    draw.shuffle(others)
-    route = StockRoute(hosts[first], draw.random) if storm.plan.stock else Route([hosts[first], *others], draw.random)
 
     def moment(at_s: float | None) -> float:
         return NEVER if at_s is None else monotonic_at(storm.began + at_s)
 
     away = [Away(moment(one.begins_s), moment(one.ends_s), said=one.said) for one in someone.absences()]
     renews = any(stay.renews for stay in someone.stays)
-    client = storm.client(name, draw, route, partial(_token, storm, name, someone), renews=renews, away=away)
-    person = Person(client, draw)
+    client = storm.client(name, someone.node, partial(_token, storm, name, someone), renews=renews, away=away)
+    person = Person(client, storm.draw(name))
     storm.people.append(person)
     return person
 

@@ -11,7 +11,7 @@ import msgspec
 from loadtest import measures
 from loadtest.pages import page, shown, table
 from loadtest.plot import Line, Moment, Plot
-from loadtest.result import Result
+from loadtest.result import FORMAT, Result
 
 _MOST_FAULTS = 20
 
@@ -29,8 +29,16 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def read(path: Path) -> Result:
-    """What was written. Raises `OSError` and `msgspec.MsgspecError`."""
-    return msgspec.json.decode(path.read_bytes(), type=Result)
+    """What was written, in the format of this version. Raises `OSError` and `msgspec.MsgspecError`."""
+    written = path.read_bytes()
+    of = msgspec.json.decode(written, type=_Format).format
+    if of != FORMAT:
+        raise msgspec.ValidationError(f"it is of format {of}, and this version reads {FORMAT}")
+    return msgspec.json.decode(written, type=Result)
+
+
+class _Format(msgspec.Struct):
+    format: int
 
 
 def html(result: Result) -> str:

@@ -2,12 +2,15 @@
 
 import logging
 import os
+import signal
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from types import FrameType
 from typing import Any
 
 import gevent
 import msgspec
+from gevent.lock import RLock
 from locust.env import Environment
 from locust.rpc.protocol import Message
 from locust.runners import MasterRunner, WorkerRunner
@@ -43,6 +46,7 @@ class Run:
         self.plan: Plan | None = None
         self.board: Board | None = None  # where the run is judged
         self.result: Result | None = None
+        self._unwritten: str | None = None  # why there is no report where one was asked for
         self._storm: Storm | None = None
         self._requests: Requests | None = None
         self._revoking: Revoking | None = None
@@ -50,7 +54,8 @@ class Run:
         self._ticker: gevent.Greenlet | None = None
         self._joined = 0
         self._before = (0.0, 0)  # processor time and memory, before anybody came
-        self._begin: Mapping[str, Any] = {}  # what the master said of it
+        self._begin: Mapping[str, Any] = {}  # what the master says of it to its workers
+        self._once, self._said, self._handed_over = RLock(), False, False
         self._closing = Closing(environment, self.storm, self._hand_over)
         events = environment.events
         for event, listener in (
@@ -77,6 +82,15 @@ class Run:
         assert self._storm is not None
         return self._storm
 
+    def leave_ctrl_c_to_the_master(self) -> None:
+        """A terminal's Ctrl-C comes to the workers of `--processes`, too: what their people saw is still to be handed over."""
+
+        def heard(number: int, frame: FrameType | None) -> None:
+            if self._storm is None or self._handed_over:
+                signal.default_int_handler(number, frame)
+
+        signal.signal(signal.SIGINT, heard)
+
     def join(self, kind: str) -> Person:
         """A new user of this process."""
         name, number = self.next_user()
@@ -95,7 +109,7 @@ class Run:
 
     @property
     def workers(self) -> int:
-        """How many there are; 1 where this process is alone."""
+        """How many there were at the start; 1 where this process is alone."""
         return int(self._begin.get("workers", 1))
 
     # The start
@@ -119,8 +133,8 @@ class Run:
             assert self._begin, "a worker that came behind the start"
             began, options = self._begin["began"], Namespace(**self._begin["options"])
             host = options.host
-        self.plan = self.board = self._storm = self.result = None
-        self._joined = 0
+        self.plan = self.board = self._storm = self.result = self._unwritten = None
+        self._joined, self._handed_over = 0, False
         try:
             self.plan = plan = plan_of(options, host)
         except Unfit as unfit:  # of a form: a command line was judged before
@@ -130,7 +144,8 @@ class Run:
         if isinstance(runner, MasterRunner):
             told = {name: value for name, value in vars(options).items() if isinstance(value, str | int | float | None)}
             told |= {"host": host, "objectives": None, "watch": None}
-            runner.send_message(BEGIN, {"began": began, "options": told, "workers": runner.worker_count})
+            self._begin = {"began": began, "options": told, "workers": runner.worker_count}
+            runner.send_message(BEGIN, self._begin)
         else:
             self._before = own_cpu_seconds(), resident_kib(os.getpid())
             self._requests = Requests(environment, began)
@@ -184,6 +199,7 @@ class Run:
         """What everybody was acked and saw, as it stands now."""
         storm, requests = self.storm(), self._requests
         assert requests is not None
+        self._handed_over = True
         cpu_s, memory_kib = self._before
         journals, now_kib = list(storm.journals()), resident_kib(os.getpid())
         cost = Cost(
@@ -205,17 +221,32 @@ class Run:
         )
 
     def _stopping(self, **_: Any) -> None:
-        """Bring everybody to rest and judge, before the users are ended; on a worker the master asks for it."""
+        """Bring everybody to rest and judge, before the users are ended; on a worker the master asks for it.
+
+        Whoever ends the run while this goes on (Ctrl-C, SIGTERM) waits for it: it is done once.
+        """
+        with self._once:
+            if self.result is None:
+                self._close()
+
+    def _close(self) -> None:
         plan, board, striker = self.plan, self.board, self._striker
         if plan is None or board is None or striker is None:
             return
         _log.info("coming to rest: nobody begins anything any more")
         striker.stop()
         lasted_s = board.now_s
-        handovers, missing = self._closing.close(limit_s=plan.settle_s)
+        handovers, missing = self._closing.close(processes=self.workers, limit_s=plan.settle_s)
         if self._ticker is not None:
             self._ticker.kill()
-        self._judge(plan, board, handovers, missing=missing, problems=striker.problems, lasted_s=lasted_s)
+        problems = [*striker.problems, *self._raised()]
+        self._judge(plan, board, handovers, missing=missing, problems=problems, lasted_s=lasted_s)
+
+    def _raised(self) -> list[str]:
+        """What the code of the load test itself raised, here or on a worker: somebody did not do what the storm has him do."""
+        assert self._environment.runner is not None
+        raised = self._environment.runner.exceptions.values()
+        return [f"the load test itself raised, {one['count']} times: {one['msg']}" for one in raised]
 
     def _judge(
         self,
@@ -244,7 +275,10 @@ class Run:
         )
         board.outcome = outcome
         if plan.report is not None:
-            report.write(self.result, plan.report)
+            try:
+                report.write(self.result, plan.report)
+            except OSError as error:
+                self._unwritten = str(error)
         if self._environment.web_ui is not None:
             self._say()
 
@@ -261,10 +295,12 @@ class Run:
             return
         environment.runner.stop()  # interrupted: the closing is still to come
         if self.result is not None:
-            environment.process_exit_code = 0 if self.result.ok and not environment.runner.exceptions else 1
+            good = self.result.ok and not environment.runner.exceptions and self._unwritten is None
+            environment.process_exit_code = 0 if good else 1
 
     def _quit(self, **_: Any) -> None:
-        if self._environment.web_ui is None:
+        if self._environment.web_ui is None and not self._said:
+            self._said = True
             self._say()
 
     def _say(self) -> None:
@@ -272,6 +308,8 @@ class Run:
         if self.result is None or self.board is None or self.board.outcome is None:
             return
         lines = [*self.result.lines(), *self.board.outcome.lines()]
-        if self.plan is not None and self.plan.report is not None:
-            lines.append(f"report: {self.plan.report}.html")
+        if self._unwritten is not None:
+            lines.append(f"no report: {self._unwritten}")
+        elif self.plan is not None and self.plan.report is not None:
+            lines.append(f"report: {report.beside(self.plan.report, '.html')}")
         print("\n".join(lines), flush=True)  # noqa: T201 - for whoever gave the command

@@ -30,7 +30,9 @@ class Pulse:
     TICK_S = 0.05
 
     def __init__(self) -> None:
-        self.before = self._last = time.monotonic()  # `before`: see `loadtest.observer.Pulse`
+        # `before`: see `loadtest.observer.Pulse`. Not the last tick but one: in that one's round of the loop, others may have had
+        # their turn between the look at the sockets and the tick; what came meanwhile is found in the round of the last.
+        self.before = self._earlier = self._last = time.monotonic()
         self.worst_s = 0.0  # the longest delay so far
         self._greenlet = gevent.spawn(self._run)
 
@@ -39,7 +41,7 @@ class Pulse:
             gevent.sleep(self.TICK_S)
             now = time.monotonic()
             self.worst_s = max(self.worst_s, now - self._last - self.TICK_S)
-            self.before, self._last = self._last, now
+            self.before, self._earlier, self._last = self._earlier, self._last, now
 
     def stop(self) -> None:
         """End it; idempotent."""
@@ -80,10 +82,9 @@ class Storm:
     def join(self, kind: str, name: str, number: int) -> Person:
         """A new person, the `number`th: its name is its user's."""
         draw = self.draw(name)
-        route = self._route(number, draw)
         renews, absence = draw.random() < self.scenario.renewing, self.shape.absence(kind, draw.random)
         away = [] if absence is None or absence.ends_s <= self.now_s else [self._away(absence)]
-        client = self.client(name, draw, route, partial(self._token, name, absence), renews=renews, away=away)
+        client = self.client(name, number, partial(self._token, name, absence), renews=renews, away=away)
         person = Person(client, draw)
         self.people.append(person)
         return person
@@ -91,23 +92,26 @@ class Storm:
     def client(
         self,
         name: str,
-        draw: random.Random,
-        route: Route | StockRoute,
+        first: int,
         tokens: Callable[[bool], Token],
         *,
         renews: bool,
         away: Sequence[Away],
     ) -> Client:
-        """A client that tells this storm of everything."""
+        """A client that tells this storm of everything. `first` is the number of its first node, which may be over how many there are.
+
+        Its waits are drawn from elsewhere than what its person does: how many there are is up to the cluster.
+        """
+        waits = self.draw(f"{name}/waits")
         return Client(
             user=name,
             tokens=tokens,
-            route=route,
+            route=self._route(first, waits),
             journal=Journal(name, self.names),
             observer=self.observer,
             pulse=self._pulse,
             renews=renews,
-            draw=draw.random,
+            draw=waits.random,
             away=away,
         )
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from node.config import ConfigurationError, Settings
 from node.config_values import Taken, number, one_of, seconds, text, whole
 
 SCENARIOS = ("steady", "cliff", "rolling", "node-loss", "broker-restart", "morning", "revocation", "cross-check", "replay")
+LOOPBACK = "127.0.0.1"
 REPORTS = "storms"  # the folder of reports
 _FILE = Taken("the path of a file", str)
 _COMMAND = Taken("a command of the shell's", str)
@@ -154,10 +156,14 @@ def storm(
         raise ConfigurationError([f"SCENARIO: takes {one_of(*SCENARIOS).takes}, got nothing"])
     if not (host or local or worker):
         raise ConfigurationError(["--host or --local: takes one of them, got none"])
+    if host and local:
+        raise ConfigurationError(["--host or --local: takes one of them, got both"])
     if local:
         flags["local"] = nodes
     if not worker:
         flags |= {"scenario": scenario, "report": report or f"{REPORTS}/{scenario}-{time.strftime('%Y%m%d-%H%M%S')}"}
+    if processes and not (master or worker):
+        flags |= _own_master()
     if web_port is None:
         flags["headless"] = not worker
     return _run(
@@ -166,6 +172,16 @@ def storm(
 
 
 _OWN = ("local", "nodes", "report")  # that are put into other words
+
+
+def _own_master() -> dict[str, Any]:
+    """Where the workers of this machine find their master: on loopback, since it tells whoever comes the key, and on a port of its own, or
+    the workers of two storms at a time would be anybody's.
+    """
+    with socket.socket() as bound:
+        bound.bind((LOOPBACK, 0))
+        port = bound.getsockname()[1]
+    return {"master_bind_host": LOOPBACK, "master_bind_port": port, "master_host": LOOPBACK, "master_port": port}
 
 
 def _as_flags(values: Mapping[str, Any]) -> list[str]:

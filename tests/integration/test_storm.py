@@ -1,8 +1,10 @@
 """The load test on Locust, against real nodes: what it counts, and when it gives up."""
 
 import re
+import signal
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -63,6 +65,44 @@ def test_a_storm_that_is_stopped_is_judged_too_and_an_objective_may_fail_it(clus
     assert done.verdict.startswith("verdict: clean: 6 clients, ")
     assert "objective MISSED: connect_p99_ms: " in done.output and "objective met: lost: 0, at most 0" in done.output
     assert "clean, but an objective was missed" in (tmp_path / "report.html").read_text()
+
+
+def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Path) -> None:
+    """A worker that ends early takes along what its people saw: exit 1, by name. Ctrl-C ends none of them; asked twice is asked once."""
+
+    def of_two(name: str) -> Storming:
+        people = ("--users", "6", "--spawn-rate", "6", "--rate", "5", "--processes", "2", "--brief", "--prefix", name)
+        return Storming(cluster.urls, tmp_path / name, *people)
+
+    with socket.socket() as nobody, ExitStack() as stack:
+        left, whole = of_two("left"), of_two("whole")
+        nobody.bind(("127.0.0.1", 0))
+        (tmp_path / "file").touch()
+        alone = ("--users", "3", "--spawn-rate", "3", "--settle", "1", "--brief", "--report", str(tmp_path / "file" / "report"))
+        twice = Storming([f"http://127.0.0.1:{nobody.getsockname()[1]}"], tmp_path / "twice", *alone)
+        for storming in (left, whole, twice):
+            stack.callback(storming.close)
+        twice.wait_said("0 of 3 here")
+        twice.stop()
+        twice.wait_said("coming to rest")
+        twice.stop()
+        left.wait_said("6 of 6 here")
+        left.signal_workers(signal.SIGTERM, most=1)
+        whole.wait_said("6 of 6 here")
+        whole.signal_workers(signal.SIGINT, most=2)  # as a terminal sends it to all of them
+        whole.stop()
+        left.wait_said(" quit. ")
+        left.stop()
+        one, half, both = twice.done(), left.done(), whole.done()
+    assert one.code == 1, one.told
+    assert one.verdict.startswith("verdict: NOT CLEAN: 3 clients, 0 acked, 0 seen: ") and "3 not back" in one.output
+    assert "\nno report: " in one.output and "Traceback (most recent call last)" not in one.output
+    assert "did not hand over" not in one.output and one.output.count("verdict: ") == 1
+    assert half.code == 1, half.told
+    assert half.verdict.startswith("verdict: NOT CLEAN: ")
+    assert "  1 workers did not hand over what their users saw" in half.output.splitlines()
+    assert both.code == 0, both.told
+    assert both.verdict.startswith("verdict: clean: 6 clients, ")
 
 
 def free_port() -> int:

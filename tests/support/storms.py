@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -59,6 +60,7 @@ class Storming:
         command += ["--headless"] if headless else []
         command += ["--json-file", str(self._statistics), "--report", str(self._report), *flags]
         command += ["--host", ",".join(urls)] if urls else []
+        command += [f"--master-{name}={value}" for name, value in _own_master().items()] if "--processes" in flags else []
         foreign = ("TIDEGATE_", "LOCUST_")
         clean = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         environment = clean | {"PYTHONPATH": str(ROOT), "TIDEGATE_JWT_SECRET": secret}
@@ -79,6 +81,12 @@ class Storming:
         """SIGTERM: it comes to rest, and judges."""
         self._process.send_signal(signal.SIGTERM)
 
+    def signal_workers(self, number: signal.Signals, *, most: int) -> None:
+        """Send one to so many of its workers."""
+        pid = self._process.pid
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[:most]:
+            os.kill(int(child), number)
+
     def close(self) -> None:
         """End it, whatever it does. Idempotent."""
         self._process.kill()
@@ -97,6 +105,14 @@ class Storming:
         done = Done(code, self._output.read_text(), self._log.read_text(), requests, result)
         assert SECRETS.found_in(done.told) == []
         return done
+
+
+def _own_master() -> dict[str, object]:
+    """Where workers find their master, and nobody else's."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+    return {"bind-host": "127.0.0.1", "bind-port": port, "port": port}
 
 
 def storm(urls: Sequence[str], folder: Path, *flags: str, secret: str = SECRET) -> Done:

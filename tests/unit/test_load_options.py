@@ -70,6 +70,12 @@ def test_several_hosts_are_told_by_commas() -> None:
     assert plan("http://a.test:1, http://b.test:2/").hosts == ("http://a.test:1", "http://b.test:2")
 
 
+def test_an_address_without_a_port_that_there_can_be_is_none() -> None:
+    """Told as a flag that does not fit, not found out by everybody in the storm."""
+    for host in ("http://a.test:port", "http://a.test:99999", "http://a.test:0", "http://[::1"):
+        assert problems(host) == [f"--host: takes http://host:port, several by commas, got {host!r}"]
+
+
 def test_all_problems_are_told_at_once() -> None:
     """One line each, with what the flag takes and what it got."""
     told = problems(

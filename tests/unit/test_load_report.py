@@ -145,6 +145,34 @@ def test_several_storms_stand_side_by_side(tmp_path: Path, capsys: pytest.Captur
     assert compare.main([str(junk)]) == 2
 
 
+def test_reports_of_another_version_are_named_or_read_as_far_as_they_go(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another format, by its number; in this one, a figure that was not known then is a gap. A place to write to is needed, too."""
+    one = result()
+    older = msgspec.structs.replace(one, figures={"lost": 0})
+    other = msgspec.structs.replace(one, format=99)
+    files = {}
+    for name, written in (("one", one), ("older", older), ("other", other)):
+        (tmp_path / f"{name}.json").write_bytes(msgspec.json.encode(written))
+        files[name] = str(tmp_path / f"{name}.json")
+    out = str(tmp_path / "both")
+    assert compare.main([files["one"], files["older"], "--report", out]) == 0
+    assert "| everybody back after (s) | 2 | - |" in capsys.readouterr().out
+    assert compare.main([files["one"], files["other"], "--report", out]) == 1
+    assert capsys.readouterr().err.endswith("other.json': it is of format 99, and this version reads 1\n")
+    assert compare.main([files["one"], files["one"], "--report", f"{files['one']}/both"]) == 1
+    assert capsys.readouterr().err.startswith("--report: takes a path that can be written to, got ")
+
+
+def test_a_storm_in_which_nothing_happened_has_a_page() -> None:
+    """Gaps in place of figures, no plots without lines, and well-formed all the same."""
+    empty = msgspec.structs.replace(result(), times={}, curves={}, series={}, figures=dict.fromkeys(result().figures), marks=[])
+    page = report.html(empty)
+    assert "<svg" not in page and "Verdict: clean" in page
+    assert compare.plots([empty, empty]) == []
+
+
 def test_axes_have_round_ends() -> None:
     """Not under what there is, and not much over it."""
     for value in (0.003, 0.9, 1.0, 7.3, 24.0, 25.0, 999.0, 1500.0):

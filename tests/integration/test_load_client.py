@@ -1,0 +1,238 @@
+"""What the load test's client takes for a fault of its server: a scripted server, and a client in a thread of its own."""
+
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import gevent
+import pytest
+from websockets.sync.server import ServerConnection, serve
+
+from loadtest.checker import Verdict, check
+from loadtest.client import Client
+from loadtest.journal import Journal, Names
+from loadtest.link import open_link
+from loadtest.route import Route
+from loadtest.storm import Pulse
+from loadtest.tokens import Token
+
+LIVES_S = 2.0
+TOLERANCE_MS = 250
+LIMIT_S = 20.0
+
+
+class Script:
+    """What the server does with its one client, and when that one's token ends."""
+
+    def __init__(self, connection: ServerConnection, ends_at: float, watched: "Watched") -> None:
+        self.connection, self.ends_at, self.watched = connection, ends_at, watched
+        self._seq = 0
+
+    def event(self, name: str, payload: dict[str, Any]) -> None:
+        self.connection.send("42" + json.dumps([name, payload]))
+
+    def say(self, count: int = 1) -> None:
+        """Messages in the room, one behind the other."""
+        for _ in range(count):
+            self._seq += 1
+            text = f"{time.time():.6f} words"
+            self.event("message", {"room": "r", "seq": self._seq, "id": f"m{self._seq}", "from": "u", "text": text, "at": 1})
+
+    def past_the_end(self, seconds: float) -> None:
+        """Wait for that."""
+        time.sleep(max(0.0, self.ends_at + seconds - time.time()))  # what happens when is the script itself
+
+    def asked_to_renew(self) -> int:
+        """Tell the client to, and wait until it asks: the number of its command."""
+        self.event("auth:expiring", {"expires_at": int(self.ends_at * 1000), "refresh_at": 0})
+        asked = str(self.connection.recv(LIMIT_S))
+        assert '"auth:refresh"' in asked
+        return int(asked[2 : asked.index("[")])
+
+    def answer(self, number: int, answer: dict[str, Any]) -> None:
+        self.connection.send(f"43{number}{json.dumps([answer])}")
+
+
+class Watched:
+    """An observer that can have its process busy at the first message."""
+
+    def __init__(self) -> None:
+        self.delivers = threading.Event()
+        self.busy_until = 0.0  # by the wall's clock
+
+    def delivered(self, took_s: float, *, replayed: bool) -> None:
+        self.delivers.set()
+        time.sleep(max(0.0, self.busy_until - time.time()))  # nothing else of the process goes on
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments, **named: None
+
+
+@contextmanager
+def served(script: Callable[[Script], None], ends_at: float, watched: Watched) -> Iterator[str]:
+    """A server that lets its client in, plays the script and closes; its URL."""
+
+    def handle(connection: ServerConnection) -> None:
+        connection.send('0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":65536}')
+        assert str(connection.recv(LIMIT_S)).startswith("40")
+        connection.send('40{"sid":"s"}')
+        played = Script(connection, ends_at, watched)
+        welcome = {"session": "s", "node": "n", "user": "u", "expires_at": int(ends_at * 1000), "resumed": False, "ticket": "t"}
+        played.event("welcome", welcome | {"rooms": [{"room": "r", "seq": 0}]})
+        script(played)
+
+    with serve(handle, "127.0.0.1", 0, compression=None) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+        finally:
+            server.shutdown()
+            thread.join(LIMIT_S)
+
+
+def judged(script: Callable[[Script], None], *, busy_s: float = 0.0) -> Verdict:
+    """The verdict over one client of this script; `busy_s`: its process is, from the first message to so long past its token's end."""
+    ends_at, watched, names = time.time() + LIVES_S, Watched(), Names()
+    watched.busy_until = ends_at + busy_s if busy_s else 0.0
+    over = threading.Event()
+
+    def played(one: Script) -> None:
+        script(one)
+        over.set()
+
+    with served(played, ends_at, watched) as url:
+        pulse, draw = Pulse(), random.Random(1).random
+        journal = Journal("u", names)
+        client = Client(
+            user="u",
+            tokens=lambda renewal: Token("token", int((ends_at + (60 if renewal else 0)) * 1000)),
+            route=Route([url], draw),
+            journal=journal,
+            observer=watched,
+            pulse=pulse,
+            renews=True,
+            draw=draw,
+        )
+        limit = time.monotonic() + LIMIT_S
+        while not over.is_set() and time.monotonic() < limit:
+            client.serve(time.monotonic() + 0.05)
+        client.serve(time.monotonic() + 0.1)
+        client.close()
+        pulse.stop()
+        assert over.is_set()
+    return check([journal.pages().history(names)], tolerance_ms=TOLERANCE_MS)
+
+
+def piles_up(script: Script) -> None:
+    """All of it comes before the end, while the client's process is busy with the first."""
+    script.say()
+    assert script.watched.delivers.wait(LIMIT_S)
+    script.say(500)
+    script.past_the_end(1.2)
+
+
+def says_past_the_end(script: Script) -> None:
+    script.say()
+    script.past_the_end(1.0)
+    script.say()
+
+
+def renews_and_says_so_late(script: Script) -> None:
+    number = script.asked_to_renew()
+    script.past_the_end(1.0)
+    script.say()
+    script.answer(number, {"ok": True, "expires_at": int((script.ends_at + 60) * 1000)})
+    script.say()
+
+
+def refuses_to_renew(script: Script) -> None:
+    number = script.asked_to_renew()
+    script.past_the_end(1.0)
+    script.say()
+    script.answer(number, {"ok": False, "error": {"code": "token_malformed", "message": "no"}})
+
+
+def renews_who_asked_too_late(script: Script) -> None:
+    script.past_the_end(1.0)
+    script.say()
+    script.answer(script.asked_to_renew(), {"ok": True, "expires_at": int((script.ends_at + 60) * 1000)})
+
+
+#: By script: how long past the end the client's process is busy, what it saw, and how much of that was late.
+PLAYS: dict[Callable[[Script], None], tuple[float, int, int]] = {
+    piles_up: (1.0, 501, 0),
+    says_past_the_end: (0.0, 2, 1),
+    renews_and_says_so_late: (0.0, 2, 0),
+    refuses_to_renew: (0.0, 1, 1),
+    renews_who_asked_too_late: (0.0, 1, 1),
+}
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> Iterator[dict[Callable[[Script], None], "Future[Verdict]"]]:
+    """All at once: they wait most of the time."""
+    with ThreadPoolExecutor(len(PLAYS)) as pool:
+        yield {script: pool.submit(judged, script, busy_s=busy_s) for script, (busy_s, _, _) in PLAYS.items()}
+
+
+@pytest.mark.parametrize("script", PLAYS, ids=lambda script: script.__name__)
+def test_late_is_what_came_past_the_end(
+    script: Callable[[Script], None], verdicts: dict[Callable[[Script], None], "Future[Verdict]"]
+) -> None:
+    """And not what lay unread in a busy process since before it, nor what a renewal asked for in time had given a right to."""
+    _, seen, late = PLAYS[script]
+    verdict = verdicts[script].result(LIMIT_S)
+    assert (verdict.seen, verdict.counts["late"], len(verdict.faults)) == (seen, late, late), verdict.faults
+
+
+def test_the_pulse_is_behind_the_loops_last_look_at_the_sockets() -> None:
+    """Whoever finds something is told of a moment before it came, also where others had their turn between that look and the pulse."""
+
+    def work() -> tuple[float, float]:
+        sent: list[float] = []
+
+        def others(first_s: float, busy_s: float, *, send: bool) -> None:
+            gevent.sleep(first_s)
+            if send:
+                sent.append(time.monotonic())
+                held[0].connection.send("2")
+            time.sleep(busy_s)
+
+        held: list[Script] = []
+        there, may_go = threading.Event(), threading.Event()
+
+        def script(one: Script) -> None:
+            held.append(one)
+            there.set()
+            may_go.wait(LIMIT_S)
+
+        with served(script, time.time(), Watched()) as url:
+            link = open_link(url, {}, timeout_s=LIMIT_S)
+            link.receive(LIMIT_S)
+            link.send(b"40{}")
+            block = time.monotonic() + LIMIT_S
+            while not there.is_set() and time.monotonic() < block:
+                link.receive(0.05)
+            while link.receive(0.1):
+                pass
+            pulse = Pulse()
+            gevent.sleep(3 * Pulse.TICK_S)
+            gevent.spawn(others, 0.0, 0.3, send=False)  # so all of these are due in the loop's next round, in this order
+            gevent.spawn(others, 0.01, 0.4, send=True)
+            gevent.spawn(others, 2 * Pulse.TICK_S, 0.2, send=False)
+            assert link.receive(LIMIT_S) == [b"2"]
+            found = pulse.before, sent[0]
+            pulse.stop()
+            may_go.set()
+            link.close()
+        return found
+
+    with ThreadPoolExecutor(1) as pool:
+        before, sent = pool.submit(work).result(timeout=2 * LIMIT_S)
+    assert before <= sent
