@@ -15,6 +15,7 @@ from tests.support.storms import Done, Storming, storm
 
 pytestmark = pytest.mark.timeout(300)  # whoever comes first waits for what was begun before
 PEOPLE = ("--users", "24", "--spawn-rate", "12", "--rooms", "4", "--rate", "1", "--brief")
+BUSY_MS = 3_000  # what a machine with everything else on it may add
 UNHURRIED = {"handshake_rate": "1000", "handshake_burst": "1000"}  # the machine is busy: nobody is sent away
 #: On the same two nodes, each with rooms and people of its own.
 SHARED = {
@@ -110,7 +111,7 @@ def test_revocation(storms: Storms) -> None:
     assert done.result is not None
     put_out = done.result.times["revocation"].count
     assert 0 < put_out < 24
-    assert figure(done, "revocation_max_ms") < 1_000 + figure(done, "own_late_ms")  # of a storm that has to share its machine
+    assert figure(done, "revocation_max_ms") < 1_000 + BUSY_MS
     assert done.result.ends == {"token_revoked": put_out}
     assert done.result.refusals == {"connect token_revoked": put_out}
 
