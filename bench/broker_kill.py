@@ -21,6 +21,7 @@ from tests.support.talk import Talk, same_on_every_node
 from tests.support.wait import wait_until
 
 RATE = 1_000  # messages a second, of all together
+ROOMS = 8  # of three who talk: a session's commands are carried out one after the other, so more of them are needed for the rate
 BEFORE_MS = 5_000  # of talk, before each kill
 KILLS = 4
 
@@ -37,7 +38,7 @@ async def _run(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     rows = []
     with Rabbit(folder / "broker") as broker, Cluster(folder, UNHURRIED | {"log": broker.url}) as cluster:
         async with js_clients() as js:
-            talk = Talk(js, cluster, "killed", rate=RATE)
+            talk = Talk(js, cluster, "killed", rooms=ROOMS, rate=RATE)
             await talk.begin()
             for _ in range(KILLS):
                 await talk.acked(100)

@@ -17,7 +17,8 @@ from broker.rabbitmq_channel import Channel, LinkLost, NotConfirmed, NotTaken
 from broker.rabbitmq_link import SLOWEST_BYTES_PER_S, Link
 
 CONFIRM_LIMIT_S = 2.0  # past it the connection is taken for dead
-PROOF_LIMIT_S = 0.4  # for a channel's first message: a broker that has just started loses it where its stream has no leader yet
+PROOF_LIMIT_S = 0.2  # for a channel's first message: a broker that has just started loses it where its stream has no leader yet
+LONGER_PROOF = 1.5  # times, after each miss: confirms may just be slow
 MOST_WAITING = 10_000  # records: some seconds of what one process appends
 MOST_WAITING_BYTES = 16 * 1024 * 1024
 MOST_AT_ONCE = 1_000  # records in one message
@@ -81,7 +82,7 @@ class Appender:
         self._ids, self._id = secrets.token_hex(8), 0
         self._pause_s = FIRST_PAUSE_S
         self._proven = False  # whether this channel has had a confirm
-        self._proof_limit_s = PROOF_LIMIT_S  # longer after each miss: confirms may just be slow
+        self._proof_limit_s = PROOF_LIMIT_S
         self.began = asyncio.Event()  # set once, when there is a stream and a channel to it for the first time
         self.why = ""  # what the last attempt failed with; empty when it did not
 
@@ -191,7 +192,7 @@ class Appender:
         except NotConfirmed:
             if self._proven:
                 channel.drop("an append was not confirmed")
-            self._proof_limit_s = min(2 * self._proof_limit_s, CONFIRM_LIMIT_S)
+            self._proof_limit_s = min(LONGER_PROOF * self._proof_limit_s, CONFIRM_LIMIT_S)
             raise
         self._proven, self._proof_limit_s = True, PROOF_LIMIT_S
         self.why, self._pause_s = "", FIRST_PAUSE_S
