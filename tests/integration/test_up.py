@@ -5,13 +5,14 @@ import re
 import resource
 import signal
 import socket
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.commands import tidegate
+from tests.support.commands import ROOT, environment, screen_of, tidegate
 from tests.support.up import START_S, STOP_S, Up
 from tests.support.wait import block_until
 
@@ -206,3 +207,19 @@ def test_ports_for_metrics_that_cannot_be_are_refused(port: str, flag: str, prob
     done = tidegate("up", flag, folder=tmp_path, metrics_port=port)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"TIDEGATE_METRICS_PORT: {problem}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_installation_says_how_far_it_is(tmp_path: Path) -> None:
+    """On a terminal the packages of a lock are counted as pip comes to them; elsewhere it is one line, and pip's words where it fails."""
+    lock = tmp_path / "lock.txt"
+    words = [str(ROOT / "scripts" / "install"), "a trial", str(lock)]
+    entries = re.split(r"(?m)^(?=[a-z0-9])", (ROOT / "requirements" / "run.txt").read_text())
+    lock.write_text("".join(entry for entry in entries if entry.startswith(("h11==", "idna=="))))
+    told = "installing a trial: 2 packages; the first time this takes a minute or more"
+    shown = screen_of(words, columns=80, folder=tmp_path)
+    assert told in shown
+    assert "1 of 2" in shown and "2 of 2" in shown
+    lock.write_text(lock.read_text().replace("h11==", "h11==99"))
+    failed = subprocess.run(words, env=environment() | {"PIP_NO_INDEX": "1"}, capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stdout) == (1, f"{told}\n")
+    assert "No matching distribution found for h11" in failed.stderr
