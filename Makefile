@@ -71,24 +71,20 @@ check-monitoring: ; @scripts/test-needs prometheus >/dev/null && $(BIN)/python -
 	@scripts/make-venv
 
 .venv/.run: requirements/run.txt pyproject.toml | .venv/bin/python
-	@echo "installing what a node needs"
-	@$(PIP) --require-hashes -r requirements/run.txt
+	@scripts/install "what a node needs (some 20 MB)" requirements/run.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .venv/.load: requirements/load.txt .venv/.run
-	@echo "installing the load test"
-	@$(PIP) --require-hashes -r requirements/load.txt
+	@scripts/install "the load test (some 10 MB)" requirements/load.txt
 	@touch $@
 
 .venv/.test: requirements/test.txt .venv/.run
-	@echo "installing what the tests need"
-	@$(PIP) --require-hashes -r requirements/test.txt
+	@scripts/install "what the tests need (some 70 MB more)" requirements/test.txt
 	@touch $@
 
 .venv/.dev: requirements/dev.txt .venv/.test
-	@echo "installing what the checks need"
-	@$(PIP) --require-hashes -r requirements/dev.txt
+	@scripts/install "what the checks need (some 70 MB more)" requirements/dev.txt
 	@touch $@
 
 # npm may be missing, and may have come only a moment ago: it is looked for when it is needed.

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-from node.cli import run
+from node.cli import leave, run
 
 _PR_SET_PDEATHSIG = 1
 
@@ -25,4 +25,4 @@ if __name__ == "__main__":
         stop_with(parent, signal.SIGKILL)
         os.execv(program[0], program)  # noqa: S606  the signal stays with the process
     stop_with(parent)
-    sys.exit(run(["node"]))
+    leave(run(["node"]))

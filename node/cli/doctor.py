@@ -13,15 +13,16 @@ from rich.text import Text
 from node.auth.configured import check_supported, fixed_keys, issuer_of
 from node.auth.key_set import FetchFailed, KeySet
 from node.auth.keys import HMAC_ALGORITHMS, Key
-from node.cli import clock, probe
+from node.cli import clock, probe, run_record
 from node.cli.dev_secret import dev_secret_file
 from node.cli.doctor_log import Finding, examine_log, fail, fine, warn
 from node.cli.flags import Command
-from node.config import ConfigurationError, Settings
+from node.config import SETTINGS, ConfigurationError, Settings
 
 _WEB = Path(__file__).parents[1] / "edge" / "web"
 _FEW_BYTES, _TOO_FEW_BYTES = 1 << 30, 64 << 20  # free space: a read model of a million events takes some hundred MiB
 _FEW_CHARACTERS = 8  # different ones in a secret; base64 of 32 random bytes has about 26
+_ISSUERS = ("jwks_url", "oidc_issuer")
 _LOCAL = ("127.0.0.1", "::1", "localhost")
 _STYLES = {"ok": "green", "warn": "yellow", "FAIL": "bold red"}
 
@@ -29,6 +30,7 @@ _STYLES = {"ok": "green", "warn": "yellow", "FAIL": "bold red"}
 def doctor(settings: Settings | ConfigurationError) -> int:
     """Check configuration, keys, clock, data, log, read model, port and page of one node; one line each, exit 1 if any fails.
 
+    Where `tidegate up` runs in the data folder, its nodes are looked at where they are, whatever --port says.
     Nothing is changed: the log is opened and its lock taken for a moment, but nothing is appended.
     """
     return asyncio.run(_examine(settings))
@@ -57,9 +59,17 @@ async def _findings(settings: Settings | ConfigurationError) -> AsyncIterator[Fi
     yield _configuration(settings)
     for finding in [*_keys(settings), *await _issuer(settings), *_clock(settings), _data(settings)]:
         yield finding
+    cluster = run_record.running(settings.data)
+    if cluster is not None and cluster.log != run_record.log_of(settings.log):
+        yield warn(
+            "log", f"the cluster that runs in {settings.data} has its log at {cluster.log}: say --log with it to ask that one"
+        )
     async for finding in examine_log(settings):
         yield finding
-    yield await _port(settings)
+    for finding in await _cluster(settings, cluster) if cluster is not None else ():
+        yield finding
+    if cluster is None or settings.node_id not in cluster.nodes:
+        yield await _port(settings)
     yield _page()
 
 
@@ -70,15 +80,15 @@ def _configuration(settings: Settings) -> Finding:
 
 
 def _keys(settings: Settings) -> Iterator[Finding]:
-    others = [name for name in ("jwks_url", "oidc_issuer") if getattr(settings, name)]
+    others = [name for name in _ISSUERS if getattr(settings, name)]
     file = dev_secret_file(settings.data)
     if not (settings.jwt_secret or settings.jwt_public_key_file or others):
         if file.exists():
             yield fine("keys", f"none configured; `tidegate up` uses its own in {file}")
         else:
-            yield fail(
-                "keys", "TIDEGATE_JWT_SECRET: takes a key to verify tokens with, got nothing (`tidegate up` makes its own)"
-            )
+            ways = ", ".join(SETTINGS[name].variable for name in ("jwt_secret", "jwt_public_key_file", *_ISSUERS))
+            needed = f"a node does not start without one. `tidegate up` makes its own in {file}; for all else set one of {ways}"
+            yield fail("keys", f"none, and {needed}")
         return
     algorithms = ", ".join(sorted(settings.algorithms))
     if settings.jwt_secret and not settings.algorithms & HMAC_ALGORITHMS:
@@ -155,6 +165,25 @@ def _data(settings: Settings) -> Finding:
     return fail("data", text) if free < _TOO_FEW_BYTES else warn("data", text) if free < _FEW_BYTES else fine("data", text)
 
 
+async def _cluster(settings: Settings, cluster: run_record.Cluster) -> list[Finding]:
+    """What `tidegate up` runs in the data folder: one line for all of its nodes that are ready, and one for each that is not."""
+    answers = await asyncio.gather(*(_not_ready(cluster.host, port) for port in cluster.nodes.values()))
+    asked = dict(zip(cluster.nodes, answers, strict=True))
+    at = {name: probe.url(cluster.host, port) for name, port in cluster.nodes.items()}
+    ready = ", ".join(f"{name} at {at[name]}" for name, why in asked.items() if not why)
+    up = f"`tidegate up` (process {cluster.pid}) runs in {settings.data}"
+    found = [fine("cluster", f"{up}; ready: {ready}")] if ready else [warn("cluster", f"{up}, and none of its nodes is ready")]
+    return found + [warn("cluster", f"{name} at {at[name]} is not ready: {why}") for name, why in asked.items() if why]
+
+
+async def _not_ready(host: str, port: int) -> str:
+    """Why the node there is not ready; empty where it is."""
+    ready = await probe.get(host, port, "/readyz")
+    if ready is None or ready.status != 200:
+        return ("" if ready is None else " ".join(ready.body.decode(errors="replace").split())) or "no answer"
+    return ""
+
+
 async def _port(settings: Settings) -> Finding:
     where = f"{settings.host}:{settings.port}"
     if settings.port == 0:
@@ -168,10 +197,8 @@ async def _port(settings: Settings) -> Finding:
             return fail("port", f"{where} cannot be had: {error.strerror}")
         if found != settings.node_id:
             return fail("port", f"node {found} serves on {where}, not {settings.node_id}")
-        ready = await probe.get(settings.host, settings.port, "/readyz")
-        why = "" if ready is None else " ".join(ready.body.decode(errors="replace").split())
-        if ready is None or ready.status != 200:
-            return warn("port", f"node {found} serves on {where}, and is not ready: {why or 'no answer'}")
+        if why := await _not_ready(settings.host, settings.port):
+            return warn("port", f"node {found} serves on {where}, and is not ready: {why}")
         return fine("port", f"node {found} serves on {where}, and is ready")
     return fine("port", f"{where} is free")
 

@@ -42,16 +42,26 @@ def sessions(
     except offline.SnapshotError as error:
         complain(f"cannot list sessions: {error}")
         return 1
-    if found and not in_use(model_of(settings)):
+    if not in_use(model_of(settings)):
         complain(f"node {settings.node_id} does not run: this is what it last knew")
     if behind > 0:
         complain(f"the read model of {settings.node_id} is {counted(behind, 'event')} behind the log")
     if json or not sys.stdout.isatty():
         sys.stdout.buffer.write(b"".join(msgspec.json.encode(session) + b"\n" for session in found))
         sys.stdout.buffer.flush()
-    else:
+    elif found:
         _draw(found, moment)
+    if not found and not json:
+        complain(_nobody(at, since))
     return 0
+
+
+def _nobody(at: Moment | None, since: Moment | None) -> str:
+    """What is said instead of nothing; on stderr, since no session is no line of JSON."""
+    if since is not None:
+        until = "" if at is None else f" to {written_locally(at.ms)}"
+        return f"nobody was connected from {written_locally(since.ms)}{until or ' on'}"
+    return "nobody is connected" if at is None else f"nobody was connected at {written_locally(at.ms)}"
 
 
 async def _behind(settings: Settings) -> int:

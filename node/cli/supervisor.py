@@ -5,11 +5,12 @@ So are the programs beside them, a proxy or a monitor: they come when all nodes 
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -20,7 +21,11 @@ FIRST_PAUSE_S = 0.2
 MOST_PAUSE_S = 15.0
 GRACE_S = 5.0  # beyond the drain, before a node that does not end is killed
 _ASK_EVERY_S = 0.1
-_FIRST_TOLD_S = 5.0  # what a node waits for that is not ready; then after twice the time, each time
+_FIRST_TOLD_S, _LATER_TOLD_S = (
+    5.0,
+    60.0,
+)  # what a node waits for that is not ready; then after twice the time each time, up to this
+_TOLD_FOR_ALL_S = 4.0  # nodes that were started together wait together for the log: one line is for all of them
 _LONGEST_LINE = 65_536
 _LISTENING = b"tidegate node "  # the line that a node prints once it has its port
 
@@ -42,15 +47,27 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Say = Callable[[str, str], None]  # (who, line); the supervisor itself is ""
+LogAway = Callable[[], Awaitable[str]]
 
 
 class Supervisor:
-    """Runs the planned processes until it is asked to stop. `say` prints a line, `ready` is called once, when all are."""
+    """Runs the planned processes until it is asked to stop. `say` prints a line, `ready` is called once, when all are.
+
+    `log_away` says what keeps every node from opening its log, where that is known; else it is empty.
+    """
 
     def __init__(
-        self, nodes: Sequence[Plan], *, beside: Sequence[Plan] = (), drain_s: float, say: Say, ready: Callable[[], None]
+        self,
+        nodes: Sequence[Plan],
+        *,
+        beside: Sequence[Plan] = (),
+        drain_s: float,
+        say: Say,
+        log_away: LogAway,
+        ready: Callable[[], None],
     ) -> None:
         self._nodes, self._beside, self._drain_s, self._say, self._tell_ready = nodes, beside, drain_s, say, ready
+        self._log_away, self._away_told = log_away, -math.inf
         self._processes: dict[str, asyncio.subprocess.Process] = {}
         self._kept = {plan.id for plan in nodes}
         self._not_ready = {plan.id for plan in (*nodes, *beside)}
@@ -175,11 +192,12 @@ class Supervisor:
     async def _watch_ready(self, plan: Plan, listening: asyncio.Event) -> None:
         """Return when the process is ready; meanwhile tell now and then what it waits for."""
         self._not_ready.add(plan.id)
-        told, pause = time.monotonic(), _FIRST_TOLD_S
+        began = told = time.monotonic()
+        pause = _FIRST_TOLD_S
         while why := await _not_ready(plan, listening):
             if time.monotonic() - told > pause:
-                told, pause = time.monotonic(), pause * 2
-                self._say("", f"{plan.id} is not ready: {why}")
+                told, pause = time.monotonic(), min(pause * 2, _LATER_TOLD_S)
+                await self._tell_not_ready(plan, why, waited_s=told - began, opened=listening.is_set())
             await asyncio.sleep(_ASK_EVERY_S)
         self._not_ready.discard(plan.id)
         if self._was_ready:
@@ -189,6 +207,15 @@ class Supervisor:
             self._tell_ready()
         elif self._not_ready.isdisjoint(plan.id for plan in self._nodes):
             self._nodes_settled.set()
+
+    async def _tell_not_ready(self, plan: Plan, why: str, *, waited_s: float, opened: bool) -> None:
+        """Where it is known why nobody can open the log, that alone is told, and once for all."""
+        away = "" if opened or plan.program else await self._log_away()
+        if not away:
+            self._say("", f"{plan.id} is not ready after {waited_s:.0f} s: {why}")
+        elif time.monotonic() - self._away_told > _TOLD_FOR_ALL_S:
+            self._away_told = time.monotonic()
+            self._say("", f"{away}; waited for it for {waited_s:.0f} s so far")
 
     # The end
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import fcntl
 import itertools
 import math
 import os
@@ -16,7 +15,7 @@ from urllib.parse import quote, urlsplit
 
 from broker.address import Address, AmqpAddress, MemoryAddress, SqliteAddress
 from node.auth.configured import check_supported
-from node.cli import haproxy, monitor, probe
+from node.cli import haproxy, monitor, probe, run_record
 from node.cli.dev_secret import make_dev_secret
 from node.cli.flags import Command, Takes
 from node.cli.screen import complain, counted
@@ -53,9 +52,10 @@ def up(
     watching = monitor_port if monitor_port is not None else 0 if monitor else None
     _judge(settings, nodes, front, watching)
     try:
-        with _only_one(settings.data), _door(settings.host, front) as door:
+        with _only_one(settings.data) as held, _door(settings.host, front) as door:
             ports = _ports(settings.host, settings.port, nodes)
             plans = _plans(settings, ports, door)
+            _record(held, settings, plans)
             beside = [_proxy(settings, plans, door)] if door else []
             beside += [_monitor(settings, plans, watching)] if watching is not None else []
             return asyncio.run(_run(settings, plans, beside))
@@ -96,21 +96,27 @@ def _metrics_problems(settings: Settings, nodes: int, front: int | None, watchin
 
 
 @contextlib.contextmanager
-def _only_one(data: Path) -> Iterator[None]:
+def _only_one(data: Path) -> Iterator[run_record.Held]:
     """Hold the data folder for this cluster. Raises `_Refused` where it cannot be written or another cluster holds it."""
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        held = (data / "up.lock").open("w")
-    except OSError as error:
-        raise _Refused(f"the data folder {data} cannot be used: {error.strerror}; nothing was started") from None
-    with held:
+    with contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = stack.enter_context(run_record.held(data))
         except BlockingIOError:
             raise _Refused(
                 f"another `tidegate up` runs in {data}; nothing was started. A second one: --data DIR --port N"
             ) from None
-        yield
+        except OSError as error:
+            raise _Refused(f"the data folder {data} cannot be used: {error.strerror}; nothing was started") from None
+        yield held
+
+
+def _record(held: run_record.Held, settings: Settings, plans: list[Plan]) -> None:
+    """Tell the other commands of the cluster. Raises `_Refused` where that cannot be written."""
+    nodes = {plan.id: plan.port for plan in plans}
+    try:
+        held.write(run_record.Cluster(pid=os.getpid(), log=run_record.log_of(settings.log), host=settings.host, nodes=nodes))
+    except OSError as error:
+        raise _Refused(f"the data folder {settings.data} cannot be used: {error.strerror}; nothing was started") from None
 
 
 def _ports(host: str, first: int, nodes: int) -> list[int]:
@@ -278,6 +284,7 @@ async def _run(settings: Settings, plans: list[Plan], beside: list[Plan]) -> int
         beside=beside,
         drain_s=settings.drain_seconds,
         say=screen.say,
+        log_away=lambda: _log_away(settings.log),
         ready=lambda: _welcome(settings, plans, beside, screen),
     )
 
@@ -290,17 +297,20 @@ async def _run(settings: Settings, plans: list[Plan], beside: list[Plan]) -> int
         loop.add_signal_handler(number, stop)
     behind = " behind HAProxy" if any(plan.id == "haproxy" for plan in beside) else ""
     screen.say("", f"starting {counted(len(plans), 'node')}{behind} on {settings.log}")
-    if isinstance(settings.log, AmqpAddress) and not await _answers(settings.log):
-        screen.say("", "no broker takes connections there yet; the nodes wait half a minute for one")
+    if away := await _log_away(settings.log):
+        screen.say("", f"{away} yet: the nodes wait half a minute for it, and then give up")
     code = await supervisor.run()
     screen.say("", "stopped")
     return code
 
 
-async def _answers(log: AmqpAddress) -> bool:
-    """Whether one of the hosts of the address takes connections."""
-    found = await asyncio.gather(*(probe.listens(host, port) for host, port in log.hosts))
-    return any(found)
+async def _log_away(log: Address) -> str:
+    """Which broker is not there, where no host of the log's address takes connections; else empty."""
+    if not isinstance(log, AmqpAddress):
+        return ""
+    if any(await asyncio.gather(*(probe.listens(host, port) for host, port in log.hosts))):
+        return ""
+    return f"no broker takes connections at {' or '.join(f'{host}:{port}' for host, port in log.hosts)}"
 
 
 def _welcome(settings: Settings, plans: list[Plan], beside: list[Plan], screen: "_Screen") -> None:

@@ -163,11 +163,14 @@ def test_the_doctor_fails_on_a_bad_configuration(tmp_path: Path) -> None:
 
 
 def test_the_doctor_names_what_is_missing_and_makes_nothing(tmp_path: Path) -> None:
-    """In an empty folder there is no key, which fails, and no log yet, which does not; nothing is created."""
+    """In an empty folder there is no key, which fails and says what to do, and no log yet, which does not fail; nothing is created."""
     done = tidegate("doctor", "--port", "0", folder=tmp_path)
     levels = {tuple(line.split()[:2]) for line in done.stdout.splitlines()}
     assert done.returncode == 1
     assert {("FAIL", "keys"), ("warn", "log"), ("ok", "data"), ("ok", "port")} <= levels
+    (keys,) = (line for line in done.stdout.splitlines() if line.startswith("FAIL"))
+    assert "`tidegate up` makes its own in tidegate-data/dev-secret" in keys
+    assert "set one of TIDEGATE_JWT_SECRET, TIDEGATE_JWT_PUBLIC_KEY_FILE, TIDEGATE_JWKS_URL, TIDEGATE_OIDC_ISSUER" in keys
     assert list(tmp_path.iterdir()) == []
 
 

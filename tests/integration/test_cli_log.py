@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -267,6 +268,10 @@ def test_sessions_now_and_then(data: Path, node: NodeProcess, tmp_path: Path) ->
         ("bob", "n2", "polling"),
     ]
     assert at("--at", BEGAN - 1) == []
+    nobody = tidegate("sessions", "--data", data, "--since", BEGAN - 2, "--at", BEGAN - 1, folder=tmp_path)
+    assert re.fullmatch(r"nobody was connected from 2026-09-\d\d [\d:]+ to 2026-09-\d\d [\d:]+\n", nobody.stderr)
+    silent = tidegate("sessions", "--data", data, "--at", BEGAN - 1, "--json", folder=tmp_path)
+    assert (silent.stdout, silent.stderr) == ("", "")
     assert [one["session"] for one in at("--at", BEGAN + 45_000)] == ["second"]
     assert [one["session"] for one in at()] == ["second"]
     assert at("--at", "1h ago", "--json") == at("--at", "60m ago")

@@ -1,6 +1,7 @@
 """The commands on a log that is on RabbitMQ, and a local cluster on a broker."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,11 +108,15 @@ def test_a_broker_that_is_not_to_be_had(rabbit_url: str, tmp_path: Path) -> None
 
 
 def test_no_broker_is_there_yet(tmp_path: Path) -> None:
-    """`up` says so at once, before its nodes give up."""
-    said = "no broker takes connections there yet"
+    """`up` says at once which broker is not there, and later for how long it has waited: once, however many nodes wait for it."""
     nobodys = HeldPort()
-    with Up(tmp_path, "--nodes", "1", "--log", f"amqp://{HOST}:{nobodys}", "--data", tmp_path / "data", jwt_secret=SECRET) as up:
-        block_until(lambda: said in up.output, PATIENCE_S, said)
+    missing = f"no broker takes connections at {HOST}:{nobodys}"
+    first, later = f"{missing} yet", re.compile(rf"^{re.escape(missing)}; waited for it for \d+ s so far$", re.MULTILINE)
+    with Up(tmp_path, "--nodes", "2", "--log", f"amqp://{HOST}:{nobodys}", "--data", tmp_path / "data", jwt_secret=SECRET) as up:
+        block_until(lambda: first in up.output, PATIENCE_S, first)
+        block_until(lambda: later.search(up.output) is not None, PATIENCE_S, f"it is told again\n{up.output}")
+        assert up.output.count(missing) == 2
+        assert "has not opened its log" not in up.output
     nobodys.release()
 
 

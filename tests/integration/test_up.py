@@ -2,17 +2,23 @@
 
 import os
 import re
+import resource
 import signal
 import socket
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.support.commands import tidegate
+from tests.support.commands import ROOT, environment, screen_of, tidegate
 from tests.support.http import fetch, post
 from tests.support.up import START_S, STOP_S, Up
 from tests.support.wait import block_until
+
+MOST_END_S = (
+    0.16  # of processor time, a node and its supervisor from Ctrl-C to their end: 0.07; to take two interpreters apart 0.3 more
+)
 
 
 def test_three_nodes_start_one_is_killed_and_all_are_drained(tmp_path: Path) -> None:
@@ -59,20 +65,38 @@ def test_a_node_that_does_not_come_up_is_told_of(tmp_path: Path) -> None:
         block_until(lambda: "n1 is process " in up.output, START_S, "n1 is started")
         started = int(up.output.rpartition("n1 is process ")[2].split("\n")[0])
         os.kill(started, signal.SIGSTOP)
-        waits = "n1 is not ready: it has not opened its log and its read model yet\n"
-        block_until(lambda: waits in up.output, START_S, f"one is told\n{up.output}")
+        waits = re.compile(r"^n1 is not ready after \d+ s: it has not opened its log and its read model yet$", re.MULTILINE)
+        block_until(lambda: waits.search(up.output) is not None, START_S, f"one is told\n{up.output}")
+        doctor = tidegate("doctor", "--data", tmp_path / "data", folder=tmp_path).stdout
+        assert re.search(r"^warn cluster .* \(process \d+\) runs in .*, and none of its nodes is ready$", doctor, re.MULTILINE)
+        assert re.search(r"^warn cluster +n1 at http://127\.0\.0\.1:\d+ is not ready: no answer$", doctor, re.MULTILINE)
         os.kill(started, signal.SIGCONT)
         up.wait_ready(1)
 
 
 def test_ctrl_c_drains(tmp_path: Path) -> None:
-    """SIGINT, as the terminal sends it, ends the nodes by their own drain."""
+    """SIGINT, as the terminal sends it, ends the nodes by their own drain; with nobody connected that costs next to nothing."""
     with Up(tmp_path, "--nodes", "1", "--data", tmp_path / "data") as up:
         up.wait_ready(1)
+        before = _spent_s(up.process.pid) + _spent_s(up.pids()["n1"]) + _spent_by_children_s()
         up.process.send_signal(signal.SIGINT)
         assert up.process.wait(STOP_S) == 0
+        spent_s = _spent_by_children_s() - before
         assert re.search(r"^n1 \| .*draining", up.output, re.MULTILINE)
         assert up.pids() == {}
+        assert spent_s < MOST_END_S, "processor time, so whatever else the machine does"
+
+
+def _spent_s(pid: int) -> float:
+    """The processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _spent_by_children_s() -> float:
+    """The processor time of the processes that this one, and those that it has waited for, have waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def test_a_second_ctrl_c_ends_nodes_that_do_not_answer(tmp_path: Path) -> None:
@@ -122,7 +146,7 @@ def test_a_port_in_use_is_named_and_nothing_is_started(tmp_path: Path) -> None:
 
 
 def test_a_cluster_has_its_folder_for_itself(tmp_path: Path) -> None:
-    """A second `tidegate up` on the same folder is refused while the first runs; its secret lasts from one to the next."""
+    """A second `tidegate up` on the same folder is refused while the first runs, of which the other commands know where it is."""
     data = tmp_path / "data"
     with Up(tmp_path, "--nodes", "1", "--data", data) as up:
         up.wait_ready(1)
@@ -131,6 +155,12 @@ def test_a_cluster_has_its_folder_for_itself(tmp_path: Path) -> None:
         assert done.stderr.splitlines() == [
             f"another `tidegate up` runs in {data}; nothing was started. A second one: --data DIR --port N"
         ]
+        doctor = tidegate("doctor", "--data", data, folder=tmp_path)
+        assert f"`tidegate up` (process {up.process.pid}) runs in {data}; ready: n1 at {up.urls['n1']}\n" in doctor.stdout
+        assert not re.search(r"^FAIL|^\w+ +port", doctor.stdout, re.MULTILINE), "no port but the cluster's matters"
+        assert doctor.returncode == 0
+        sessions = tidegate("sessions", "--data", data, folder=tmp_path)
+        assert (sessions.returncode, sessions.stdout, sessions.stderr) == (0, "", "nobody is connected\n")
         token = tidegate("token", "alice", "--data", data, folder=tmp_path).stdout.strip()
         answer = fetch(f"{up.urls['n1']}/api/rooms/nowhere/messages", headers={"Authorization": f"Bearer {token}"})
         assert answer.status_code == 404, "the node takes the token of `tidegate token`"
@@ -177,3 +207,19 @@ def test_ports_for_metrics_that_cannot_be_are_refused(port: str, flag: str, prob
     done = tidegate("up", flag, folder=tmp_path, metrics_port=port)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"TIDEGATE_METRICS_PORT: {problem}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_installation_says_how_far_it_is(tmp_path: Path) -> None:
+    """On a terminal the packages of a lock are counted as pip comes to them; elsewhere it is one line, and pip's words where it fails."""
+    lock = tmp_path / "lock.txt"
+    words = [str(ROOT / "scripts" / "install"), "a trial", str(lock)]
+    entries = re.split(r"(?m)^(?=[a-z0-9])", (ROOT / "requirements" / "run.txt").read_text())
+    lock.write_text("".join(entry for entry in entries if entry.startswith(("h11==", "idna=="))))
+    told = "installing a trial: 2 packages; the first time this takes a minute or more"
+    shown = screen_of(words, columns=80, folder=tmp_path)
+    assert told in shown
+    assert "1 of 2" in shown and "2 of 2" in shown
+    lock.write_text(lock.read_text().replace("h11==", "h11==99"))
+    failed = subprocess.run(words, env=environment() | {"PIP_NO_INDEX": "1"}, capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stdout) == (1, f"{told}\n")
+    assert "No matching distribution found for h11" in failed.stderr

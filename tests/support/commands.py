@@ -5,6 +5,7 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -37,10 +38,15 @@ def tidegate(*arguments: object, folder: Path, **settings: str) -> subprocess.Co
 
 def on_a_terminal(*arguments: object, columns: int, folder: Path, **settings: str) -> str:
     """What `tidegate` writes to a terminal of this width, once it has ended well."""
+    return screen_of(command(*arguments), columns=columns, folder=folder, **settings)
+
+
+def screen_of(words: Sequence[str], *, columns: int, folder: Path, **settings: str) -> str:
+    """What a command line writes to a terminal of this width, once it has ended well."""
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as screen, os.fdopen(theirs, "wb") as terminal:
         shown = environment(**settings) | {"COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
-        process = subprocess.Popen(command(*arguments), cwd=folder, env=shown, stdout=terminal, stderr=terminal)
+        process = subprocess.Popen(words, cwd=folder, env=shown, stdout=terminal, stderr=terminal)
         terminal.close()
         written = bytearray()
         with contextlib.suppress(OSError):  # the terminal's end, on Linux

@@ -26,7 +26,10 @@ from node.watch import LINES
 
 ROOT = Path(__file__).parents[2]
 PROTOCOL, OPERATIONS = ROOT / "docs" / "protocol.md", ROOT / "docs" / "operations.md"
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "SECURITY.md"))]
+PAGES = [
+    *sorted((ROOT / "docs").glob("*.md")),
+    *(ROOT / name for name in ("README.md", "ARCHITECTURE.md", "SECURITY.md", "monitoring/runbook.md")),
+]
 Rows = list[list[str]]
 
 
