@@ -9,7 +9,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 VENDORED := node/edge/web/vendor/socket.io.esm.min.js
 # Processes of tests, each with whole files of them. Clusters and browsers, which are timed and wait much, are no company for what computes,
 # and some want the machine for themselves. What fails in one part keeps no other from being run.
-WORKERS ?= 3
+WORKERS ?= 4
+CLUSTER_WORKERS ?= 3
 CLUSTERS := tests/cluster tests/browser
 ALONE := tests/cluster/test_expiry.py tests/cluster/test_handshake_storm.py
 CODE := $(wildcard node broker loadtest tests bench deploy monitoring)
@@ -28,7 +29,7 @@ test: .venv/.test ## every test; ARGS goes to pytest; ALLOW_MISSING_SERVICES=1 l
 	if [ -n "$(ARGS)" ]; then exec $(BIN)/pytest -m "$$marks" $(ARGS); fi && \
 	failed=0 && \
 	{ $(BIN)/pytest -n $(WORKERS) --dist loadfile -m "$$marks" $(CLUSTERS:%=--ignore=%) || failed=1; } && \
-	{ $(BIN)/pytest -n 2 --dist loadfile -m "$$marks" $(CLUSTERS) $(ALONE:%=--ignore=%) || failed=1; } && \
+	{ $(BIN)/pytest -n $(CLUSTER_WORKERS) --dist loadfile -m "$$marks" $(CLUSTERS) $(ALONE:%=--ignore=%) || failed=1; } && \
 	{ $(BIN)/pytest -m "$$marks" $(ALONE) || failed=1; } && \
 	exit $$failed
 
