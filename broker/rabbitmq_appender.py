@@ -175,7 +175,7 @@ class Appender:
         if self._apart_s:
             await self._keep_apart()
         channel.check()
-        taken = self._take()
+        taken = self._take() if self._proven else []  # what is lost unproven is a mark: nothing that counts comes twice
         body = encode_batch([record for _, records in taken for record in records]) if taken else self._mark()
         if body is None:
             return
@@ -205,8 +205,8 @@ class Appender:
         self._next_at = self._loop.time() + self._apart_s
 
     def _mark(self) -> bytes | None:
-        """Something to append where nothing waits and it is not known whether anything could be."""
-        return encode_mark(secrets.token_bytes(MARK_BYTES)) if self.why else None
+        """Something to append where it is not known whether anything could be."""
+        return encode_mark(secrets.token_bytes(MARK_BYTES)) if self.why or not self._proven else None
 
     def number_of(self, id: str) -> int:
         """Which of our messages this is, counted from 1; 0 for another's."""

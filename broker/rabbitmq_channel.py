@@ -23,7 +23,7 @@ from aiormq.abc import DeliveredMessage
 from aiormq.exceptions import ConnectionNotAllowed
 
 ANSWER_LIMIT_S = 2.5  # for the answer to a declare or a consume: a stream's leader may just be chosen
-CLOSE_LIMIT_S = 1.0
+CLOSE_LIMIT_S = 1.0  # for what was given up to end with its connection
 _LONGEST_REASON = 200
 _REFUSALS = (AuthenticationError, ProbableAuthenticationError, ConnectionNotAllowed)
 
@@ -280,7 +280,7 @@ class Channel:
     async def close(self) -> None:
         """Give the channel back. Never raises; idempotent."""
         with contextlib.suppress(LinkLost), faults_as_lost():
-            await within(CLOSE_LIMIT_S, self._owner.close(), self._abort)
+            await within(ANSWER_LIMIT_S, self._owner.close(), self._abort)
 
     async def _call(self, work: Awaitable[Any], limit_s: float = ANSWER_LIMIT_S) -> None:
         with faults_as_lost():

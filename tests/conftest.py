@@ -22,8 +22,17 @@ def anyio_backend() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test in tests/browser needs Chromium and the page's libraries, without saying so itself."""
+    """A test in tests/browser needs Chromium and the page's libraries, without saying so itself. Files with brokers are begun first.
+
+    They wait for the longest, while others compute; begun last they would be waited for with nothing else left to do.
+    """
+    waits = {item.path for item in items if any("rabbit" in name for name in (*_marks(item), *getattr(item, "fixturenames", ())))}
+    items.sort(key=lambda item: item.path not in waits)
     for item in items:
         if item.path.is_relative_to(BROWSER_TESTS):
             item.add_marker(pytest.mark.chromium)
             item.add_marker(pytest.mark.nodejs)
+
+
+def _marks(item: pytest.Item) -> list[str]:
+    return [mark.name for mark in item.iter_markers()]
