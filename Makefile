@@ -7,11 +7,10 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 VENDORED := node/edge/web/vendor/socket.io.esm.min.js
-# Processes of tests, each with whole files of them. Clusters and browsers, which are timed and wait much, come first in what both want;
-# what computes takes the rest of the machine, and writes where nobody looks until the others are done. Some want the machine for themselves.
-# What fails in one part keeps no other from being run.
-WORKERS ?= 3
-CLUSTER_WORKERS ?= 3
+# Processes of tests, each with whole files of them. Clusters and browsers, which are timed, are no company for what computes, and some want the
+# machine for themselves. What fails in one part keeps no other from being run.
+WORKERS ?= 4
+CLUSTER_WORKERS ?= 2
 CLUSTERS := tests/cluster tests/browser
 ALONE := tests/cluster/test_expiry.py tests/cluster/test_handshake_storm.py
 CODE := $(wildcard node broker loadtest tests bench deploy monitoring)
@@ -28,7 +27,11 @@ up: .venv/.run page ## a local cluster of three nodes; ARGS="--nodes 5 --haproxy
 test: .venv/.test ## every test; ARGS goes to pytest; ALLOW_MISSING_SERVICES=1 leaves out what this machine cannot run
 	@marks="$$(scripts/test-needs)" && $(MAKE) page && \
 	if [ -n "$(ARGS)" ]; then exec $(BIN)/pytest -m "$$marks" $(ARGS); fi && \
-	scripts/test-parts "$$marks" $(WORKERS) $(CLUSTER_WORKERS) "$(CLUSTERS)" "$(ALONE)"
+	failed=0 && by_file="--dist loadfile --no-loadscope-reorder" && \
+	{ $(BIN)/pytest -n $(WORKERS) $$by_file -m "$$marks" $(CLUSTERS:%=--ignore=%) || failed=1; } && \
+	{ $(BIN)/pytest -n $(CLUSTER_WORKERS) $$by_file -m "$$marks" $(CLUSTERS) $(ALONE:%=--ignore=%) || failed=1; } && \
+	{ $(BIN)/pytest -m "$$marks" $(ALONE) || failed=1; } && \
+	exit $$failed
 
 check: .venv/.dev ## format, lint, types, import contracts, dependencies, deployment, rules and dashboards
 	@$(MAKE) --keep-going $(CHECKS)
