@@ -15,7 +15,7 @@ from node.flow.projector import Projector
 from node.flow.store import Store
 from node.loop_lag import EVERY_S
 from node.memory_limit import memory_limit
-from node.metrics import REASONS, Metrics, expiring, totals
+from node.metrics import MOST_PEERS, REASONS, Metrics, expiring, totals
 from node.watch import Watch
 
 LATELY_S = 5.0  # over which the worst lag of the event loop is told
@@ -112,11 +112,12 @@ class Status:
         return self._forecast_of[1]
 
     def cluster(self) -> dict[str, Any]:
-        """All nodes that are there: `/api/cluster`, and `stats` on `/admin`."""
+        """All nodes that are there, and those that were lately: `/api/cluster`, and `stats` on `/admin`."""
         nodes, now = dict(sorted(self.presence.nodes().items())), self._clock()
         return {
             "at": now,
             "nodes": {name: _without_forecast(state) for name, state in nodes.items()},
+            "gone": dict(sorted(self.presence.gone().items())),
             "sessions": sum(state.get("sessions", 0) for state in nodes.values()),
             "forecast": added((state.get("forecast") for state in nodes.values()), now),
             "renewal_peak_per_second": sum(state.get("renewal_peak_per_second", 0) for state in nodes.values()),  # at most
@@ -136,6 +137,8 @@ class Status:
         for reason in REASONS:
             yield "tidegate_not_ready", (reason,), float(reason in not_ready)
         yield "tidegate_peers", (), self.presence.peers()
+        for node, draining in sorted(self.presence.draining().items())[:MOST_PEERS]:
+            yield "tidegate_peer_draining", (node,), float(draining)
         yield "tidegate_log_unrecorded_events", (), self.committer.unrecorded
         for partition in range(self._log.partitions):
             label = (str(partition),)

@@ -87,7 +87,7 @@ async def _refuses(url: str, user: str, boss: Client, command: str, fields: dict
 
 async def test_the_operator_drains_a_node(tmp_path: Path) -> None:
     """Another node tells its sessions and ends by itself; it is asked again where the first was lost, in a full queue here; one that is
-    not seen to drain within seconds is not acked, and one that is not there is a bad request.
+    not seen to drain within seconds is not acked, and one that is not there is a bad request. Who comes later still sees who is gone, and how.
     """
     with Cluster(tmp_path, {"commands_per_second": "100000", "commands_burst": "100000"}, count=3) as cluster:
         one, two, three = cluster
@@ -120,6 +120,12 @@ async def test_the_operator_drains_a_node(tmp_path: Path) -> None:
             assert (refused["code"], refused["retry_after"]) == ("unavailable", 1_000)
             assert time.monotonic() - began < 4
             three.kill()
+        async with operator(one.url) as late:
+            await wait_until(lambda: len(late.named("stats")[-1]["gone"]) == 2, 10, "both are missed by who has just come")
+            stats = late.named("stats")[-1]
+            assert set(stats["nodes"]) == {"n1"}
+            assert {name: left["draining"] for name, left in stats["gone"].items()} == {"n2": True, "n3": False}
+            assert 60 > stats["gone"]["n2"]["silent_seconds"] > stats["gone"]["n3"]["silent_seconds"] >= 3.5
 
 
 async def test_sessions_are_found_by_what_is_known_of_them(pair: Cluster) -> None:
