@@ -404,6 +404,9 @@ class Node:
             cluster=self.status.cluster,
             expose=self.metrics.expose if settings.metrics_port is None else None,
             traced=self._traced,
+            answered=lambda user, command, outcome, seconds, trace: self._witness.answered(
+                None, command, outcome, seconds, trace=trace, user=user
+            ),
             dev_issuer=self._issue if settings.dev_issuer else None,
         )
         return self.gateway.asgi(http_app(face))

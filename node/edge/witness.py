@@ -90,12 +90,23 @@ class Witness:
         if code:
             self._say("renewal refused", session, code=code)
 
-    def answered(self, session: Session, command: str, outcome: str, seconds: float, *, ack: int | None, trace: str) -> None:
-        """A command was answered after so long, under the client's number `ack`."""
+    def answered(
+        self,
+        session: Session | None,
+        command: str,
+        outcome: str,
+        seconds: float,
+        *,
+        trace: str,
+        ack: int | None = None,
+        user: str = "",
+    ) -> None:
+        """A command was answered after so long: one of a session, under the client's number `ack`, or one of `user` over HTTP."""
         self.metrics.commands.labels(command, outcome).inc()
-        self.metrics.command_seconds.labels(command).observe(seconds, trace or session.lineage)
+        self.metrics.command_seconds.labels(command).observe(seconds, trace or (session.lineage if session is not None else ""))
         if self._tells_commands and self._rate.take(f"command{_WITH}{outcome}", time.monotonic()):
-            fields = _of(session) | {"command": command, "outcome": outcome, "ack": ack, "ms": round(1000 * seconds, 1)}
+            of = {"user": user} if session is None else _of(session) | {"ack": ack}
+            fields = of | {"command": command, "outcome": outcome, "ms": round(1000 * seconds, 1)}
             self._log.debug("command", **fields, **({"trace": trace} if trace else {}))
 
     def withdrawn(self, session: Session, effect: EndSessions) -> None:
