@@ -20,7 +20,7 @@ from node.edge.engine import EngineServer, Refusal, raw_refusal, refusal_of
 from node.edge.entry import Entry
 from node.edge.fanout import Fanout
 from node.edge.handshake import SCOPES, Accepted, Judge
-from node.edge.outboxes import outboxes
+from node.edge.outboxes import Outboxes
 from node.edge.quota import Quota
 from node.edge.session import ADMIN, CHAT, Session
 from node.edge.socket_server import SocketServer
@@ -81,6 +81,7 @@ class Gateway:
         self._ticker = Ticker(schedule, clock, self._due)
         self._sessions: dict[str, Session] = {}
         self._by_connection: dict[Connection, dict[str, Session]] = {}
+        self._outboxes = Outboxes(self._by_connection, high=outbox_bytes)
         self._connects = Quota(rate=self.CONNECTS_PER_S, burst=self.CONNECTS_BURST)
         self._assembly = Assembly(payload_bytes)
         self._two_step = TwoStep(
@@ -134,7 +135,7 @@ class Gateway:
 
     def outboxes(self) -> dict[str, Any]:
         """What waits unsent, and for whom: see `node.edge.outboxes`."""
-        return outboxes(self._by_connection, high=self._outbox_bytes)
+        return self._outboxes.tell()
 
     def end(self, session_id: str, effect: EndSessions, event: str) -> None:
         """Withdraw a session for good, by an event: told, disconnected, and closed once its connection has no namespace left."""
