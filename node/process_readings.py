@@ -1,7 +1,7 @@
 """What this process takes of its machine, under the names that every Prometheus client gives it.
 
-Memory, open files and the start are in Linux's `/proc` alone: where there is none, or none of its form, those metrics are not there, and the
-others are.
+Memory, open files and the start are in Linux's `/proc` alone: where there is none, or none of its form, those metrics are not there,
+and the others are.
 """
 
 import os

@@ -42,7 +42,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wat
 
 
 async def test_an_issuer_that_does_not_answer_and_a_node_that_was_drained(cluster: Watched) -> None:
-    """Two at once are told apart: those that are there say that their keys grow old; of the one that took its leave, nothing but that it did."""
+    """Two at once are told apart: those that are there say that their keys grow old; of the one that drained, nothing but that it did."""
     node = cluster.cluster[2]
 
     async def break_both() -> None:

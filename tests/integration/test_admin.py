@@ -87,7 +87,8 @@ async def _refuses(url: str, user: str, boss: Client, command: str, fields: dict
 
 async def test_the_operator_drains_a_node(tmp_path: Path) -> None:
     """Another node tells its sessions and ends by itself; it is asked again where the first was lost, in a full queue here; one that is
-    not seen to drain within seconds is not acked, and one that is not there is a bad request. Who comes later still sees who is gone, and how.
+    not seen to drain within seconds is not acked, and one that is not there is a bad request. Who comes later still sees who is gone, and
+    how.
     """
     with Cluster(tmp_path, {"commands_per_second": "100000", "commands_burst": "100000"}, count=3) as cluster:
         one, two, three = cluster
