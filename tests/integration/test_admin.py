@@ -126,7 +126,7 @@ async def test_the_operator_drains_a_node(tmp_path: Path) -> None:
             stats = late.named("stats")[-1]
             assert set(stats["nodes"]) == {"n1"}
             assert {name: left["draining"] for name, left in stats["gone"].items()} == {"n2": True, "n3": False}
-            assert 60 > stats["gone"]["n2"]["silent_seconds"] > stats["gone"]["n3"]["silent_seconds"] >= 3.5
+            assert all(3.5 <= left["silent_seconds"] < 60 for left in stats["gone"].values())
 
 
 async def test_sessions_are_found_by_what_is_known_of_them(pair: Cluster) -> None:
@@ -178,7 +178,8 @@ async def test_stats_tell_what_lies_ahead_and_what_became_of_handshakes(pair: Cl
 
         def told() -> bool:
             stats = (boss.named("stats") or [{}])[-1]
-            return stats.get("sessions") == 5 and stats["handshake_codes"] == {"token_expired": 1}
+            counted = stats.get("sessions") == 5 and stats["handshake_codes"] == {"token_expired": 1}
+            return counted and sum(stats["forecast"]["1s"]["ends"]) == 4  # which is counted once a second
 
         await wait_until(told, 10, "stats of all of it")
         stats = boss.named("stats")[-1]
