@@ -288,11 +288,11 @@ class Node:
         await self._stopping.wait()
         self.gateway.draining = True
         self.presence.beat()  # a node with few sessions has ended before its next beat
-        _log.info("draining", node=self._settings.node_id, sessions=len(self.gateway.sessions))
+        _log.info("draining", node=self._settings.node_id, sessions=self.gateway.roster.session_count)
         async with asyncio.timeout(self._settings.drain_seconds or None) as limit:
             await self.gateway.drain()
         if limit.expired():
-            _log.warning("the drain took too long", sessions=len(self.gateway.sessions))
+            _log.warning("the drain took too long", sessions=self.gateway.roster.session_count)
         self._server.should_exit = True
 
     # What others ask of the node
