@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -104,6 +104,7 @@ async def watched(folder: Path) -> AsyncIterator[Watched]:
                 others = {("rabbitmq", "rabbit1"): f"{HOST}:{metrics}"}
                 with Prometheus(folder / "prometheus", nodes, others, pace=PACE) as prometheus, _people(folder, cluster):
                     watch = Watch(prometheus)
+                    await wait_until(lambda: _all_asked(prometheus, nodes), LIMIT_S, "each node has been asked once")
                     watching = asyncio.create_task(watch.run())
                     yield Watched(cluster, rabbit, proxy, issuer, prometheus, watch)
                     watching.cancel()
@@ -112,6 +113,12 @@ async def watched(folder: Path) -> AsyncIterator[Watched]:
                 raise
             cluster.__exit__(None, None, None)
     metrics.release()
+
+
+async def _all_asked(prometheus: Prometheus, nodes: Mapping[str, str]) -> bool:
+    """Whether Prometheus knows each node: of one that it has never reached, it could not tell who that is."""
+    there = await prometheus.instant("tidegate_build_info")
+    return {series["metric"]["node"] for series in there} == set(nodes)
 
 
 class ProxyAside:
