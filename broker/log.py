@@ -142,7 +142,7 @@ class Signals(Protocol):
     def publish(self, data: bytes) -> None:
         """Hand `data` to every OTHER node that is there now.
 
-        Never blocks and never raises: what cannot go, or is longer than 64 KiB, is dropped.
+        Never blocks and never raises: what cannot go, or is longer than 64 KiB, is dropped. A node's last words go before it closes.
         """
         ...
 

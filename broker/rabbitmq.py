@@ -330,6 +330,7 @@ async def open_rabbitmq(
             try:
                 yield RabbitBroker(log, signals)
             finally:
+                await signals.last_words()
                 await log.aclose()
 
 

@@ -18,6 +18,7 @@ from broker.topology import SIGNALS, TO_ALL
 CANARY_EVERY_S = 1.0
 DEAF_S = 3.5  # three canaries and a half
 LARGEST = 65_536  # bytes of one signal
+LAST_WORDS_S = 0.5  # which they may take at the end: a broker that is busy takes them one after the other
 MOST_WAITING = 2_000  # signals; what is more is dropped: they need not last
 PAUSE_S = 0.2
 _CANARY, _SIGNAL = "canary", "signal"
@@ -53,6 +54,7 @@ class RabbitSignals:
         self._receive: Callable[[bytes], None] | None = None
         self._waiting: deque[tuple[str, bytes]] = deque(maxlen=MOST_WAITING)
         self._more = asyncio.Event()
+        self._all_sent = asyncio.Event()
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._closed = False
         self._bound_at: float | None = None  # since when our queue is bound and read
@@ -77,6 +79,16 @@ class RabbitSignals:
 
     def subscribe(self, receive: Callable[[bytes], None]) -> None:
         self._receive = receive
+
+    async def last_words(self) -> None:
+        """Return once the broker has all that was published, or soon where it does not answer."""
+        if self._bound_at is None:
+            return
+        self._all_sent.clear()
+        self._more.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self._all_sent.wait()
 
     async def run(self) -> None:
         """Send, receive and listen for our own canary, until cancelled."""
@@ -109,6 +121,7 @@ class RabbitSignals:
                 kind, body = self._waiting.popleft()
                 await channel.publish(SIGNALS, TO_ALL, body, sender=self._own, id=kind)
             self._more.clear()
+            self._all_sent.set()
 
     async def _take(self, inbox: Inbox) -> None:
         while True:

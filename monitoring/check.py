@@ -19,7 +19,7 @@ from monitoring.queries import faults as faults_of_query
 
 PROMETHEUS = HERE / "prometheus"
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yml"))
-SEVERITIES = ("critical", "warning")
+SEVERITIES = ("critical", "warning", "info")
 
 
 def faults() -> Iterator[str]:

@@ -49,7 +49,7 @@ def values(metric: str, label: str) -> frozenset[str] | None:
     if (metric, label) == ("ALERTS", "alertname"):
         return frozenset(rule["alert"] for rule in alerts())
     described = METRICS.get(metric) or METRICS.get(metric.rpartition("_")[0])
-    if described is None or label not in described.label_names or metric == "tidegate_build_info":
+    if described is None or label not in described.label_names or metric == "tidegate_build_info" or label == "node":
         return None
     for space in described.spaces:
         if label in space.names:

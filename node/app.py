@@ -130,79 +130,23 @@ class Node:
         self._new_id = id_maker(clock)
         self.metrics = metrics or Metrics(node=settings.node_id, version=VERSION)
         self.projector = Projector(broker.log, store, self, clock=clock)
-        self.status = Status(
-            version=VERSION,
-            broker=broker,
-            store=store,
-            projector=self.projector,
-            metrics=self.metrics,
-            most_sessions=settings.max_sessions,
-            clock=clock,
-        )
-        self.committer = Committer(
-            log=broker.log,
-            view=store,
-            room_partitions=settings.partitions,
-            control_partition=control_partition(settings.partitions),
-            limits=settings.limits,
-            clock=clock,
-            new_id=self._new_id,
-            lag=self.projector.lag,
-            observe_append=self.metrics.append_seconds.observe,
-            spans=spans,
-        )
-        self.presence = Presence(
-            node=settings.node_id,
-            view=store,
-            signals=broker.signals,
-            limits=settings.limits,
-            clock=clock,
-            state=self.status.state,
-            tell_users=self._tell_users,
-            deliver=self._deliver,
-            drain=self._stopping.set,
-            heard=lambda state: self.projector.claimed(positions_of(state)),
-        )
-        queries = Queries(store, limits=settings.limits, online=self.presence.online)
-        self.chat = ChatFlow(
-            store=store,
-            projector=self.projector,
-            room_partitions=settings.partitions,
-            committer=self.committer,
-            queries=queries,
-            presence=self.presence,
-            new_id=self._new_id,
-        )
+        self.status = self._make_status(broker)
+        self.committer = self._make_committer(broker)
+        self.presence = self._make_presence(broker)
+        self.chat = self._make_chat()
         self._door = _door(settings, store, broker.log.epoch)
         self._quota = Quota(rate=settings.limits.commands_per_second, burst=settings.limits.commands_burst)
         self._origins = Origins(settings.origins, settings.peers)
         self._keys = key_source(settings, lambda outcome: self.metrics.jwks_fetches.labels(outcome).inc())
         self._judge = self._make_judge()
         self._witness = Witness(self.metrics, clock, spans.current if spans is not None else str)
-        self._admin = Admin(
-            AdminFace(
-                clock=clock,
-                new_id=self._new_id,
-                withdraw=self._withdraw,
-                life=token_life(settings),
-                view=store,
-                sessions=store.sessions,
-                drain=self.presence.ask_to_drain,
-                stats=self.status.cluster,
-            )
-        )
-        self.gateway = self.status.gateway = self._gateway()
+        self._admin = self._make_admin()
+        self.gateway = self.status.gateway = self._make_gateway()
         self.status.presence, self.status.committer = self.presence, self.committer
         self.metrics.watch(self.status.gauges)
         if isinstance(self._keys, IssuerKeys):
             self.metrics.watch(self._keys.gauges)
-        self._server: Server = make_server(
-            self._asgi(),
-            self.gateway.gate,
-            payload_bytes=settings.limits.payload_bytes,
-            most_connections=settings.max_sessions + OTHER_CONNECTIONS,
-            request_s=4 * settings.connect_timeout_seconds,
-        )
+        self._server = self._make_server()
 
     async def run(self, listener: socket.socket, metrics_listener: socket.socket | None = None) -> None:
         """Serve until a signal has drained it; a part that fails ends it with its error."""
@@ -288,11 +232,11 @@ class Node:
         await self._stopping.wait()
         self.gateway.draining = True
         self.presence.beat()  # a node with few sessions has ended before its next beat
-        _log.info("draining", node=self._settings.node_id, sessions=len(self.gateway.sessions))
+        _log.info("draining", node=self._settings.node_id, sessions=self.gateway.roster.session_count)
         async with asyncio.timeout(self._settings.drain_seconds or None) as limit:
             await self.gateway.drain()
         if limit.expired():
-            _log.warning("the drain took too long", sessions=len(self.gateway.sessions))
+            _log.warning("the drain took too long", sessions=self.gateway.roster.session_count)
         self._server.should_exit = True
 
     # What others ask of the node
@@ -327,6 +271,82 @@ class Node:
 
     # Assembly
 
+    def _make_status(self, broker: Broker) -> Status:
+        return Status(
+            version=VERSION,
+            broker=broker,
+            store=self._store,
+            projector=self.projector,
+            metrics=self.metrics,
+            most_sessions=self._settings.max_sessions,
+            clock=self._clock,
+        )
+
+    def _make_committer(self, broker: Broker) -> Committer:
+        settings = self._settings
+        return Committer(
+            log=broker.log,
+            view=self._store,
+            room_partitions=settings.partitions,
+            control_partition=control_partition(settings.partitions),
+            limits=settings.limits,
+            clock=self._clock,
+            new_id=self._new_id,
+            lag=self.projector.lag,
+            observe_append=self.metrics.append_seconds.observe,
+            spans=self._spans,
+        )
+
+    def _make_presence(self, broker: Broker) -> Presence:
+        return Presence(
+            node=self._settings.node_id,
+            view=self._store,
+            signals=broker.signals,
+            limits=self._settings.limits,
+            clock=self._clock,
+            state=self.status.state,
+            tell_users=self._tell_users,
+            deliver=self._deliver,
+            drain=self._stopping.set,
+            heard=lambda state: self.projector.claimed(positions_of(state)),
+        )
+
+    def _make_chat(self) -> ChatFlow:
+        queries = Queries(self._store, limits=self._settings.limits, online=self.presence.online)
+        return ChatFlow(
+            store=self._store,
+            projector=self.projector,
+            room_partitions=self._settings.partitions,
+            committer=self.committer,
+            queries=queries,
+            presence=self.presence,
+            new_id=self._new_id,
+        )
+
+    def _make_admin(self) -> Admin:
+        return Admin(
+            AdminFace(
+                clock=self._clock,
+                new_id=self._new_id,
+                withdraw=self._withdraw,
+                life=token_life(self._settings),
+                view=self._store,
+                sessions=self._store.sessions,
+                drain=self.presence.ask_to_drain,
+                stats=self.status.cluster,
+            )
+        )
+
+    def _make_server(self) -> Server:
+        settings = self._settings
+        return make_server(
+            self._asgi(),
+            self.gateway.gate,
+            payload_bytes=settings.limits.payload_bytes,
+            most_connections=settings.max_sessions + OTHER_CONNECTIONS,
+            request_s=4 * settings.connect_timeout_seconds,
+        )
+
     def _make_judge(self) -> Judge:
         def observe(alg: str, cache: str, seconds: float) -> None:
             self.metrics.verify_seconds.labels(alg, cache).observe(seconds)
@@ -340,7 +360,7 @@ class Node:
             own_page=lambda environ: self._origins.own(environ.get("HTTP_ORIGIN"), environ.get("HTTP_HOST", "")),
         )
 
-    def _gateway(self) -> Gateway:
+    def _make_gateway(self) -> Gateway:
         settings = self._settings
 
         def fanout_of(gateway: Gateway) -> Fanout:
@@ -404,6 +424,9 @@ class Node:
             cluster=self.status.cluster,
             expose=self.metrics.expose if settings.metrics_port is None else None,
             traced=self._traced,
+            answered=lambda user, command, outcome, seconds, trace: self._witness.answered(
+                None, command, outcome, seconds, trace=trace, user=user
+            ),
             dev_issuer=self._issue if settings.dev_issuer else None,
         )
         return self.gateway.asgi(http_app(face))

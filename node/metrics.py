@@ -32,6 +32,7 @@ _HMAC_RSA_EC = ("HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "
 _FETCHES = ("ok", "unreachable", "timeout", "status", "redirect", "content_type", "too_large", "malformed", "issuer")
 _OPERATORS = ("revoke", "suspend", "session:close", "sessions", "drain")
 _MOST_PARTITIONS = 257  # TIDEGATE_PARTITIONS at most, and the one of sessions
+MOST_PEERS = 64  # other nodes that are told by name: a large cluster, and who has left it lately
 
 _DENIALS, _CODES, _ENDS = get_args(DenialCode), get_args(Code), get_args(EndReason)
 _NAMESPACE = each("namespace", ("/", "/admin", "http"))  # http: judged at the HTTP request
@@ -56,6 +57,7 @@ _ANSWER = joint(
     ],
 )
 _PARTITION = each("partition", map(str, range(_MOST_PARTITIONS)))
+_PEER = each("node", (f"n{number}" for number in range(MOST_PEERS)))  # so many; their names are what they are called
 
 
 def _table() -> Iterable[Described]:
@@ -116,6 +118,7 @@ def _table() -> Iterable[Described]:
         gauge("tidegate_broker_up", "Whether the log can be reached"),
         gauge("tidegate_not_ready", "Whether this keeps the node from being ready", each("reason", REASONS)),
         gauge("tidegate_peers", "Other nodes that are there"),
+        gauge("tidegate_peer_draining", "Whether the last word of another node, there or gone, was that it drains", _PEER),
         gauge("tidegate_log_position", "Offset of the last applied record", _PARTITION),
         gauge("tidegate_log_lag_seconds", "For how long something known to stand in the log is not applied", _PARTITION),
         gauge("tidegate_log_unrecorded_events", "Events of the life of sessions that wait for the log"),

@@ -15,7 +15,7 @@ from node.flow.projector import Projector
 from node.flow.store import Store
 from node.loop_lag import EVERY_S
 from node.memory_limit import memory_limit
-from node.metrics import REASONS, Metrics, expiring, totals
+from node.metrics import MOST_PEERS, REASONS, Metrics, expiring, totals
 from node.watch import Watch
 
 LATELY_S = 5.0  # over which the worst lag of the event loop is told
@@ -85,8 +85,8 @@ class Status:
             "started_at": self._started_at,
             "ready": not not_ready,
             "not_ready": not_ready,
-            "sessions": len(self.gateway.sessions),
-            "connections": self.gateway.connections(),
+            "sessions": self.gateway.roster.session_count,
+            "connections": self.gateway.roster.connections_by_transport(),
             "expiring": dict(expiring(schedule.expiring, now)),
             "forecast": self._forecast(now),
             "renewal_peak_per_second": schedule.levels.peak_per_second(now),
@@ -101,7 +101,7 @@ class Status:
             "log_up": self._log.up,
             "canary_seconds": metrics.last_canary_s,
             "unrecorded": self.committer.unrecorded,
-            **self.gateway.outboxes(),
+            **self.gateway.roster.outboxes(),
         }
 
     def _forecast(self, now: int) -> Forecast:
@@ -112,11 +112,12 @@ class Status:
         return self._forecast_of[1]
 
     def cluster(self) -> dict[str, Any]:
-        """All nodes that are there: `/api/cluster`, and `stats` on `/admin`."""
+        """All nodes that are there, and those that were lately: `/api/cluster`, and `stats` on `/admin`."""
         nodes, now = dict(sorted(self.presence.nodes().items())), self._clock()
         return {
             "at": now,
             "nodes": {name: _without_forecast(state) for name, state in nodes.items()},
+            "gone": dict(sorted(self.presence.gone().items())),
             "sessions": sum(state.get("sessions", 0) for state in nodes.values()),
             "forecast": added((state.get("forecast") for state in nodes.values()), now),
             "renewal_peak_per_second": sum(state.get("renewal_peak_per_second", 0) for state in nodes.values()),  # at most
@@ -136,6 +137,8 @@ class Status:
         for reason in REASONS:
             yield "tidegate_not_ready", (reason,), float(reason in not_ready)
         yield "tidegate_peers", (), self.presence.peers()
+        for node, draining in sorted(self.presence.draining().items())[:MOST_PEERS]:
+            yield "tidegate_peer_draining", (node,), float(draining)
         yield "tidegate_log_unrecorded_events", (), self.committer.unrecorded
         for partition in range(self._log.partitions):
             label = (str(partition),)
@@ -150,9 +153,9 @@ class Status:
 
     def _session_gauges(self) -> Iterable[Reading]:
         gateway, now = self.gateway, self._clock()  # there may be 10,000 sessions: what looks at each of them takes milliseconds
-        for transport, sessions in gateway.sessions_by_transport().items():
+        for transport, sessions in gateway.roster.sessions_by_transport().items():
             yield "tidegate_sessions", (transport,), sessions
-        for transport, connections in gateway.connections().items():
+        for transport, connections in gateway.roster.connections_by_transport().items():
             yield "tidegate_connections", (transport,), connections
         yield "tidegate_sessions_limit", (), self._most_sessions
         yield "tidegate_sessions_overdue", (), gateway.overdue(OVERDUE_MS)
@@ -160,7 +163,7 @@ class Status:
             yield "tidegate_sessions_expiring", (within,), count
         yield "tidegate_renewal_peak_per_second", (), gateway.schedule.levels.peak_per_second(now)
         yield "tidegate_handshake_capacity_per_second", (), gateway.door.capacity()
-        yield "tidegate_outbox_bytes", (), gateway.outboxes()["outbox_bytes"]
+        yield "tidegate_outbox_bytes", (), gateway.roster.outboxes()["outbox_bytes"]
 
     def lag_seconds(self, partition: int) -> float:
         """How far this node is behind what it knows of the log; while the log is away, or says nothing, that grows all the same."""

@@ -12,6 +12,7 @@ import structlog
 
 from node.config import Settings
 from node.line_rate import LineRate
+from node.metrics import SESSION_LINES
 
 _SECRET_NAMES = re.compile(r"token|secret|password|authorization|cookie|ticket|credential|api_?key", re.IGNORECASE)
 _HARMLESS_NAMES = frozenset({"token_source", "token_bytes"})
@@ -22,7 +23,7 @@ _SECRET_PARTS = (
     (re.compile(r"(?<=://)[^/@\s]*@"), ""),
 )
 _REDACTED = "[redacted]"
-LINES_PER_S, LINES_BURST = 20.0, 200  # of one kind: those of sessions, which a storm makes, have an allowance of their own
+LINES_PER_S, LINES_BURST = 20.0, 200  # of one kind; those of sessions have had an allowance of their own (`node.edge.witness`)
 
 
 def open_journal(settings: Settings, stream: TextIO | None = None) -> None:
@@ -89,6 +90,8 @@ class _Rated:
 
     def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         kind = str(event["event"])
+        if kind in SESSION_LINES:
+            return event
         if not self._rate.take(kind, time.monotonic()):
             raise structlog.DropEvent
         if dropped := self._rate.dropped_of(kind):

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from node.auth.deadlines import Kind, Schedule, Ticker
+from node.auth.deadlines import Schedule
 from node.auth.denied import Denied
 from node.core.effects import EndSessions
-from node.core.events import EndReason, SessionClosed, SessionOpened, SessionRenewed
+from node.core.events import EndReason, SessionClosed, SessionOpened
 from node.edge import wire
 from node.edge.admin import Admin
 from node.edge.assembly import Assembly
+from node.edge.catching_up import CatchingUp
 from node.edge.commands import Chat, CommandQueues
 from node.edge.connection import Connection, MalformedPacket
 from node.edge.door import Door
@@ -20,8 +21,9 @@ from node.edge.engine import EngineServer, Refusal, raw_refusal, refusal_of
 from node.edge.entry import Entry
 from node.edge.fanout import Fanout
 from node.edge.handshake import SCOPES, Accepted, Judge
-from node.edge.outboxes import outboxes
 from node.edge.quota import Quota
+from node.edge.renewals import Renewals
+from node.edge.roster import Roster
 from node.edge.session import ADMIN, CHAT, Session
 from node.edge.socket_server import SocketServer
 from node.edge.two_step import TwoStep
@@ -29,10 +31,6 @@ from node.edge.witness import Witness
 from node.spans import Spans
 
 ENGINE_PATH = "/socket.io/"
-
-
-def _by_transport(count: int, polling: int) -> dict[str, int]:
-    return {"websocket": count - polling, "polling": polling}
 
 
 class Gateway:
@@ -69,28 +67,12 @@ class Gateway:
     ) -> None:
         self._node, self._chat, self._judge, self._admin = node, chat, judge, admin
         self._witness, self._clock = witness, clock
-        self._commands = CommandQueues(
-            chat=chat, admin=admin, quota=quota, refresh=self._refresh, witness=witness, clock=clock, spans=spans
-        )
         self._entry, self._draw = entry, draw
         self._outbox_bytes, self._connect_timeout_s = outbox_bytes, connect_timeout_s
         self.draining = False
         self.fanout = fanout_of(self)
         self.schedule = schedule  # the deadlines of the open sessions
         self.door = door
-        self._ticker = Ticker(schedule, clock, self._due)
-        self._sessions: dict[str, Session] = {}
-        self._by_connection: dict[Connection, dict[str, Session]] = {}
-        self._connects = Quota(rate=self.CONNECTS_PER_S, burst=self.CONNECTS_BURST)
-        self._assembly = Assembly(payload_bytes)
-        self._two_step = TwoStep(
-            two_step_s,
-            judge=judge,
-            witness=witness,
-            accept=self._accept,
-            turned_away=self._turned_away,
-            serves=lambda connection: bool(self._by_connection.get(connection)),
-        )
         self.server = SocketServer(
             name=node,
             high_bytes=outbox_bytes,
@@ -107,6 +89,30 @@ class Gateway:
         engine.on_open, engine.on_closed = self._opened, self._closed
         engine.on_message, engine.on_drained = self._message, self._drained
         self._engine = engine
+        self.roster = Roster(high=outbox_bytes, polling=engine.polling)
+        self._renewals = Renewals(
+            schedule,
+            judge=judge,
+            roster=self.roster,
+            chat=chat,
+            witness=witness,
+            clock=clock,
+            remember=engine.remember,
+        )
+        self._commands = CommandQueues(
+            chat=chat, admin=admin, quota=quota, refresh=self._renewals.refresh, witness=witness, clock=clock, spans=spans
+        )
+        self._catching_up = CatchingUp(chat=chat, witness=witness, clock=clock, start=self._commands.start)
+        self._connects = Quota(rate=self.CONNECTS_PER_S, burst=self.CONNECTS_BURST)
+        self._assembly = Assembly(payload_bytes)
+        self._two_step = TwoStep(
+            two_step_s,
+            judge=judge,
+            witness=witness,
+            accept=self._accept,
+            turned_away=self._turned_away,
+            serves=lambda connection: bool(self.roster.of(connection)),
+        )
 
     # What the rest of the node asks
 
@@ -114,31 +120,13 @@ class Gateway:
         """The ASGI application that takes Engine.IO's path itself and hands every other one to `other`."""
         return self.server.asgi(other)
 
-    @property
-    def sessions(self) -> list[Session]:
-        """The open sessions."""
-        return list(self._sessions.values())
-
-    def connections(self) -> dict[str, int]:
-        """How many connections there are, by transport."""
-        return _by_transport(len(self._by_connection), len(self._engine.polling()))
-
-    def sessions_by_transport(self) -> dict[str, int]:
-        """How many sessions there are, by the transport of their connections."""
-        polling = sum(len(self._by_connection.get(connection, ())) for connection in self._engine.polling())
-        return _by_transport(len(self._sessions), polling)
-
     def overdue(self, late_ms: int) -> int:
         """How many open sessions are further past their end: their moment is still to come, or has come and has not closed them."""
-        return self.schedule.expiring(self._clock() - late_ms) + len(self._sessions) - len(self.schedule)
-
-    def outboxes(self) -> dict[str, Any]:
-        """What waits unsent, and for whom: see `node.edge.outboxes`."""
-        return outboxes(self._by_connection, high=self._outbox_bytes)
+        return self.schedule.expiring(self._clock() - late_ms) + self.roster.session_count - len(self.schedule)
 
     def end(self, session_id: str, effect: EndSessions, event: str) -> None:
         """Withdraw a session for good, by an event: told, disconnected, and closed once its connection has no namespace left."""
-        session = self._sessions.get(session_id)
+        session = self.roster.find(session_id)
         if session is None:
             return
         connection, namespace = session.connection, session.namespace
@@ -147,7 +135,7 @@ class Gateway:
             connection.put(packet)
         self._finish(session, effect.reason, code=effect.code, withdrawal=event)
         connection.withdrawn.add(namespace)
-        if not self._by_connection.get(connection):
+        if not self.roster.of(connection):
             self._engine.remember(connection, Refusal(401, effect.code, "this session has been withdrawn"), last_packets)
             connection.close(effect.reason)
         self._witness.withdrawn(session, effect)
@@ -155,17 +143,17 @@ class Gateway:
     async def drain(self, *, batch: int = 200, pause_s: float = 0.05) -> None:
         """Take no more handshakes; tell the sessions in batches and close their transports. Returns when all are closed."""
         self.draining = True
-        connections = list(self._by_connection)
+        connections = self.roster.connections
         for start in range(0, len(connections), batch):
             for connection in connections[start : start + batch]:
-                for session in self._by_connection.get(connection, {}).values():
+                for session in self.roster.of(connection).values():
                     session.send("draining", {"retry_after": 500 + int(self._draw() * 1000)})
                 connection.close("draining", code=1012)
             await asyncio.sleep(pause_s)
 
     async def aclose(self) -> None:
         """Stop timers and commands; idempotent."""
-        self._ticker.close()
+        self._renewals.close()
         self._engine.close_heartbeats()
         await self._commands.aclose()
 
@@ -174,7 +162,7 @@ class Gateway:
         while True:
             await asyncio.sleep(self.STATS_EVERY_S)
             self._witness.tell_left_out()
-            watching = [session for session in self._sessions.values() if session.namespace == ADMIN]
+            watching = [session for session in self.roster.sessions if session.namespace == ADMIN]
             if watching:
                 packet, now = wire.encode_event(ADMIN, "stats", self._admin.stats()), self._clock()
                 for session in watching:
@@ -191,13 +179,13 @@ class Gateway:
         return True if refusal is None else raw_refusal(refusal)
 
     def _admit(self, query: str, transport: str) -> Refusal | None:
-        return self._entry.admit(query, transport, connections=len(self._by_connection), draining=self.draining)
+        return self._entry.admit(query, transport, connections=self.roster.connection_count, draining=self.draining)
 
     async def _judge_request(self, environ: dict[str, Any], connection: Connection | None) -> Refusal | None:
         """Judge an HTTP request that begins a connection, or one of a connection that polls: a bad one ends it."""
         if connection is None:
             return await self._entry.judge(environ)
-        denied = await self._entry.judge_poll(environ, self._by_connection.get(connection, {}).values())
+        denied = await self._entry.judge_poll(environ, self.roster.of(connection).values())
         if denied is None:
             return None
         refusal = refusal_of(denied)
@@ -207,27 +195,23 @@ class Gateway:
         return refusal
 
     def _opened(self, connection: Connection) -> None:
-        self._by_connection[connection] = {}
+        self.roster.opened(connection)
         asyncio.get_running_loop().call_later(self._connect_timeout_s, self._close_if_bare, connection, 0)
 
     def _close_if_bare(self, connection: Connection, accepted: int) -> None:
         """Close a connection that has no namespace, and has had none since there were `accepted`."""
-        if (
-            connection.accepted == accepted
-            and not self._by_connection.get(connection, True)
-            and not self._two_step.waits(connection)
-        ):
+        if connection.accepted == accepted and self.roster.is_bare(connection) and not self._two_step.waits(connection):
             connection.close("timeout")
 
     def _closed(self, connection: Connection, reason: EndReason) -> None:
-        for session in list(self._by_connection.pop(connection, {}).values()):
+        for session in self.roster.closed(connection):
             self._finish(session, reason)
         self._assembly.drop(connection)
         for namespace, sid in self._two_step.drop(connection).items():
             self.server.manager.basic_disconnect(sid, namespace)
 
     def _drained(self, connection: Connection) -> None:
-        for session in self._by_connection.get(connection, {}).values():
+        for session in self.roster.of(connection).values():
             for room, after in session.drained():
                 session.send("resync", {"room": room, "after": after})
 
@@ -241,7 +225,7 @@ class Gateway:
         if packet.type is wire.Type.CONNECT:
             await self._connect(connection, packet)
             return
-        session = self._by_connection.get(connection, {}).get(packet.namespace)
+        session = self.roster.of(connection).get(packet.namespace)
         if session is None:
             if packet.namespace in connection.withdrawn:
                 return
@@ -262,7 +246,7 @@ class Gateway:
             connection.put(wire.encode_connect_error(namespace, "Invalid namespace"))
             self._refused(connection)
             return
-        if namespace in self._by_connection.get(connection, {}) or self._two_step.waits(connection, namespace):
+        if namespace in self.roster.of(connection) or self._two_step.waits(connection, namespace):
             raise MalformedPacket("already connected to this namespace")
         wait_ms = self._connects.take(connection.sid, self._clock())
         verdict: Accepted | Denied
@@ -274,7 +258,7 @@ class Gateway:
             connection.close("draining", code=1012)
         if connection.closed:  # while the token's key was fetched
             return
-        if namespace in self._by_connection.get(connection, {}):
+        if namespace in self.roster.of(connection):
             raise MalformedPacket("already connected to this namespace")
         if isinstance(verdict, Denied) and verdict.code == "token_missing" and self._two_step.on:
             sid = await self.server.manager.connect(connection.sid, namespace)
@@ -294,7 +278,7 @@ class Gateway:
     ) -> None:
         """A socket that had connected bare has no more chance; its connection is closed unless it serves another namespace."""
         self.server.manager.basic_disconnect(sid, namespace)
-        if not self._by_connection.get(connection) and not self._two_step.waits(connection):
+        if not self.roster.of(connection) and not self._two_step.waits(connection):
             if why is not None:
                 self._engine.remember(connection, refusal_of(why), last_packets)
             connection.close("timeout")
@@ -321,10 +305,9 @@ class Gateway:
             high=self._outbox_bytes,
             on_slow=self._witness.metrics.slow_sockets.inc,
         )
-        self._sessions[session.id] = session
-        self._by_connection[connection][namespace] = session
+        self.roster.add(session)
         connection.accepted += 1
-        self._set_deadlines(session, now)
+        self._renewals.place(session, now)
         resumed, event = before is not None, self._chat.new_id()
         self._witness.opened(session, before, event)
         self._chat.record(
@@ -350,13 +333,7 @@ class Gateway:
         if namespace == ADMIN:
             session.send("stats", self._admin.stats())  # and then every second
         self._witness.judged(namespace, connection.transport, verdict, began_s, session.lineage)
-        resume = verdict.resume if namespace == CHAT else None
-        if resume is None:
-            session.release({}, now=self._clock())
-        elif not await self._chat.is_behind(resume.cursors):
-            await self._catch_up(session, resume.cursors)
-        elif session.ended is None:  # the rest of its connection does not wait for that
-            session.reaching = self._commands.start(session, self._reach(session, resume.cursors))
+        await self._catching_up.begin(session, verdict.resume if namespace == CHAT else None)
 
     def _welcome(self, session: Session, rooms: list[dict[str, Any]], *, resumed: bool, now: int) -> dict[str, Any]:
         return {
@@ -371,64 +348,7 @@ class Gateway:
             "rooms": rooms,
         }
 
-    async def _reach(self, session: Session, cursors: dict[str, int]) -> None:
-        """Let a client wait that has seen more than this node: what the node still has to learn is no news to it."""
-        await self._chat.reach(cursors)
-        await self._catch_up(session, cursors)
-
-    async def _catch_up(self, session: Session, cursors: dict[str, int]) -> None:
-        """Send what was missed, then what came meanwhile, then everything as it comes."""
-        replays = await self._chat.replays(session.principal.user, cursors)
-        for replay in replays:
-            if not session.alive(self._clock()):
-                return
-            session.send("replay", replay)
-            self._witness.replayed(replay)
-        self._witness.resumed(complete=all(replay["complete"] for replay in replays))
-        session.release({replay["room"]: replay["to"] for replay in replays}, now=self._clock())
-
-    # A session's renewal and end
-
-    async def _refresh(self, session: Session, arguments: list[Any]) -> dict[str, Any]:
-        token = arguments[0].get("token") if len(arguments) == 1 and isinstance(arguments[0], dict) else None
-        renewed = await self._judge.refresh(token, session.principal, scope=SCOPES[session.namespace])
-        now = self._clock()
-        if not session.alive(now):  # it ended while the token's key was fetched
-            renewed = Denied("token_expired", "the session has ended")
-        if isinstance(renewed, Denied):
-            return {"ok": False, "error": {"message": renewed.message, **wire.denial_data(renewed)}}
-        session.principal, event = renewed, self._chat.new_id()
-        self._set_deadlines(session, now)
-        self._witness.renewed(session, event)
-        self._chat.record(
-            SessionRenewed(
-                id=event,
-                at=now,
-                by=renewed.user,
-                session=session.id,
-                expires_at=renewed.expires_at,
-                issued_at=renewed.issued_at,
-                jti=renewed.jti,
-            )
-        )
-        return {"ok": True, "expires_at": renewed.expires_at, "refresh_at": session.refresh_at}
-
-    def _set_deadlines(self, session: Session, now: int) -> None:
-        principal = session.principal
-        session.refresh_at = self._ticker.place(
-            session.id, now=now, issued_at=principal.issued_at, expires_at=principal.expires_at
-        )
-
-    def _due(self, kind: Kind, session_id: str) -> None:
-        session = self._sessions.get(session_id)
-        if session is None:
-            return
-        if kind == "refresh":
-            session.send("auth:expiring", {"expires_at": session.principal.expires_at, "refresh_at": session.refresh_at})
-            return
-        self._engine.remember(session.connection, Refusal(401, "token_expired", "the session's token has expired"))
-        session.send("auth:expired", {"code": "token_expired"}, last=True)
-        session.connection.close("token_expired", code=4001)
+    # A session's end
 
     def _leave(self, session: Session) -> None:
         self._finish(session, "client")
@@ -445,9 +365,8 @@ class Gateway:
         if session.reaching is not None:
             session.reaching.cancel()
         # 2. no index leads to it
-        self._ticker.drop(session.id)
-        self._sessions.pop(session.id, None)
-        self._by_connection.get(session.connection, {}).pop(session.namespace, None)
+        self._renewals.drop(session)
+        self.roster.drop(session)
         self.fanout.detach(session)
         self.server.manager.basic_disconnect(session.sid, session.namespace)
         # 3. the log, the metrics and the journal know

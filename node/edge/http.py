@@ -5,6 +5,7 @@ Tokens come in `Authorization: Bearer` and nowhere else: a cookie would make eve
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from typing import Annotated, Any
@@ -51,6 +52,9 @@ class HttpFace(msgspec.Struct, frozen=True, kw_only=True):
     traced: Callable[
         [str, str | None], AbstractContextManager[str]
     ]  # around a command, by its name and its caller's `traceparent`
+    answered: Callable[
+        [str, str, str, float, str], None
+    ]  # (user, command, outcome, seconds, trace): for the metrics and the journal
     dev_issuer: Callable[[str, float, str | None], tuple[str, int]] | None = None  # (user, ttl_s, scope): token, expires_at
 
 
@@ -132,6 +136,13 @@ class _DevToken(msgspec.Struct, frozen=True, kw_only=True):
 _UNFIT: dict[DenialCode, str] = {"token_malformed": "user", "token_too_large": "scope", "token_ttl_too_long": "ttl"}
 
 
+_CarryOut = Callable[[dict[str, Any], Principal], Awaitable[dict[str, Any] | Refused]]
+
+
+class _Unread(Refused, frozen=True):
+    """A body was refused before its end: what is left of it has to go with the connection."""
+
+
 class _Api:
     """The handlers. Each judges the token first, then takes from the quota, and only then reads the body."""
 
@@ -159,8 +170,8 @@ class _Api:
         issue = self._face.dev_issuer
         assert issue is not None  # or there is no such route
         body = await self._body(request)
-        if isinstance(body, Response):
-            return body
+        if isinstance(body, Refused):
+            return refused(body)
         asked = wire.decode_arguments("token", [body], {"token": _DevToken})
         if isinstance(asked, Refused):
             return refused(asked)
@@ -171,52 +182,62 @@ class _Api:
         return _json({"token": token, "expires_at": expires_at})
 
     async def post_message(self, request: Request) -> Response:
-        principal = await self._caller(request, "publish")
-        if isinstance(principal, Response):
-            return principal
-        body = await self._body(request)
-        if isinstance(body, Response):
-            return body
-        command = wire.decode_command("message:send", [{**body, "room": request.path_params["room"]}])
-        if isinstance(command, Refused):
-            return refused(command)
-        assert isinstance(command, SendMessage)
-        with self._face.traced("message:send", request.headers.get("traceparent")):
+        async def post(body: dict[str, Any], principal: Principal) -> dict[str, Any] | Refused:
+            command = wire.decode_command("message:send", [{**body, "room": request.path_params["room"]}])
+            if isinstance(command, Refused):
+                return command
+            assert isinstance(command, SendMessage)
             outcome = await self._face.submit(command, principal)
-        if isinstance(outcome, Refused):
-            return refused(outcome)
-        return _json({name: value for name, value in wire.applied(command, outcome).items() if name != "ok"})
+            if isinstance(outcome, Refused):
+                return outcome
+            return {name: value for name, value in wire.applied(command, outcome).items() if name != "ok"}
+
+        return await self._command(request, "message:send", "publish", post)
 
     async def history(self, request: Request) -> Response:
-        principal = await self._caller(request, "chat")
-        if isinstance(principal, Response):
-            return principal
-        numbers = _numbers(request, "before", "after", "limit")
-        if isinstance(numbers, Refused):
-            return refused(numbers)
-        query = wire.decode_command("history", [{**numbers, "room": request.path_params["room"]}])
-        if isinstance(query, Refused):
-            return refused(query)
-        assert isinstance(query, History)
-        found = await self._face.answer(query, principal)
-        return refused(found) if isinstance(found, Refused) else _json(found)
+        async def read(_: dict[str, Any], principal: Principal) -> dict[str, Any] | Refused:
+            numbers = _numbers(request, "before", "after", "limit")
+            if isinstance(numbers, Refused):
+                return numbers
+            query = wire.decode_command("history", [{**numbers, "room": request.path_params["room"]}])
+            if isinstance(query, Refused):
+                return query
+            assert isinstance(query, History)
+            return await self._face.answer(query, principal)
+
+        return await self._command(request, "history", "chat", read)
 
     async def revoke(self, request: Request) -> Response:
-        principal = await self._caller(request, "admin")
-        if isinstance(principal, Response):
-            return principal
-        body = await self._body(request)
-        if isinstance(body, Response):
-            return body
-        outcome = await self._face.revoke(body, principal)
-        return refused(outcome) if isinstance(outcome, Refused) else _json({"ok": True, **outcome})
+        async def withdraw(body: dict[str, Any], principal: Principal) -> dict[str, Any] | Refused:
+            outcome = await self._face.revoke(body, principal)
+            return outcome if isinstance(outcome, Refused) else {"ok": True, **outcome}
+
+        return await self._command(request, "revoke", "admin", withdraw)
 
     async def cluster(self, request: Request) -> Response:
         principal = await self._caller(request, "admin")
-        return principal if isinstance(principal, Response) else _json(self._face.cluster())
+        if isinstance(principal, Response):
+            return principal
+        over = self._over_quota(principal)
+        return _json(self._face.cluster()) if over is None else refused(over)
+
+    async def _command(self, request: Request, name: str, scope: str, carry_out: _CarryOut) -> Response:
+        """Carry out what is a command over a socket too; it is counted like one there, once its caller is known. A GET has no body."""
+        principal = await self._caller(request, scope)
+        if isinstance(principal, Response):
+            return principal
+        asked: dict[str, Any] | Refused | None = self._over_quota(principal)
+        if asked is None:
+            asked = await self._body(request) if request.method == "POST" else {}
+        began_s = time.perf_counter()
+        with self._face.traced(name, request.headers.get("traceparent")) as trace:
+            answer = asked if isinstance(asked, Refused) else await carry_out(asked, principal)
+            outcome = answer.code if isinstance(answer, Refused) else "ok"
+            self._face.answered(principal.user, name, outcome, time.perf_counter() - began_s, trace)
+        return refused(answer) if isinstance(answer, Refused) else _json(answer)
 
     async def _caller(self, request: Request, scope: str) -> Principal | Response:
-        """Who asks, once the token may do what `scope` allows and the quota has room; or the answer to give."""
+        """Who asks, once the token may do what `scope` allows; or the answer to give."""
         reason = self._face.ready()
         if reason is not None:
             return refused(Refused("unavailable", f"not serving now: {reason}"))
@@ -225,28 +246,27 @@ class _Api:
             return denied(Denied("credentials_conflict", "more than one Authorization header"))
         found = find_token(None, {"HTTP_AUTHORIZATION": headers[0]} if headers else {}, ("header",))
         principal = found if isinstance(found, Denied) else await self._face.judge(found[0], scope)
-        if isinstance(principal, Denied):
-            return denied(principal)
-        wait_ms = self._face.take_quota(principal.user)
-        if wait_ms:
-            return refused(Refused("rate_limited", "too many commands", retry_after=wait_ms))
-        return principal
+        return denied(principal) if isinstance(principal, Denied) else principal
 
-    async def _body(self, request: Request) -> dict[str, Any] | Response:
-        """The request's JSON object, or the answer to what is none."""
+    def _over_quota(self, principal: Principal) -> Refused | None:
+        wait_ms = self._face.take_quota(principal.user)
+        return Refused("rate_limited", "too many commands", retry_after=wait_ms) if wait_ms else None
+
+    async def _body(self, request: Request) -> dict[str, Any] | Refused:
+        """The request's JSON object."""
         most = self._face.payload_bytes
         try:
             async with asyncio.timeout(self.BODY_S):
                 content = await _read(request, most)
         except (TimeoutError, ClientDisconnect):
-            return refused(Refused("bad_request", "the body did not arrive"), Connection="close")
+            return _Unread("bad_request", "the body did not arrive")
         if content is None:
-            return refused(Refused("too_large", f"a body takes at most {most} bytes"), Connection="close")
+            return _Unread("too_large", f"a body takes at most {most} bytes")
         try:
             value = msgspec.json.decode(content)
         except (msgspec.DecodeError, RecursionError, UnicodeError):
-            return refused(Refused("bad_request", "the body is not JSON"))
-        return value if isinstance(value, dict) else refused(Refused("bad_request", "the body is not a JSON object"))
+            return Refused("bad_request", "the body is not JSON")
+        return value if isinstance(value, dict) else Refused("bad_request", "the body is not a JSON object")
 
 
 async def _read(request: Request, most: int) -> bytes | None:
@@ -288,9 +308,10 @@ _STATUS: dict[Code, int] = {
 }
 
 
-def refused(refusal: Refused, **headers: str) -> Response:
+def refused(refusal: Refused) -> Response:
     """A refused command as an answer; `Retry-After` where waiting helps."""
     status = _STATUS[refusal.code]
+    headers = {"Connection": "close"} if isinstance(refusal, _Unread) else {}
     if status in (429, 503):
         headers |= _retry_after(refusal.retry_after)
     elif status == 401:

@@ -1,7 +1,8 @@
 """What is told of sessions: each event of their life is counted, timed, and said in a line of the journal. One place for all of it.
 
 The lines have the session and its lineage (the first session of the chain that it resumes), and the id of the event that tells the same in
-the log of events. In a storm a few lines of each kind stand for all, and one line a second says how many were left out.
+the log of events. In a storm a few lines of each kind stand for all, and one line a second says how many were left out. What was refused or
+ended for another reason is another kind: a storm of one code hides no other.
 """
 
 import logging
@@ -21,6 +22,7 @@ from node.line_rate import LineRate
 from node.metrics import Metrics
 
 LINES_PER_S, LINES_BURST = 10.0, 50  # of each kind
+_WITH = ": "  # between a line and its code, in the name of a kind
 
 
 class Witness:
@@ -88,12 +90,23 @@ class Witness:
         if code:
             self._say("renewal refused", session, code=code)
 
-    def answered(self, session: Session, command: str, outcome: str, seconds: float, *, ack: int | None, trace: str) -> None:
-        """A command was answered after so long, under the client's number `ack`."""
+    def answered(
+        self,
+        session: Session | None,
+        command: str,
+        outcome: str,
+        seconds: float,
+        *,
+        trace: str,
+        ack: int | None = None,
+        user: str = "",
+    ) -> None:
+        """A command was answered after so long: one of a session, under the client's number `ack`, or one of `user` over HTTP."""
         self.metrics.commands.labels(command, outcome).inc()
-        self.metrics.command_seconds.labels(command).observe(seconds, trace or session.lineage)
-        if self._tells_commands and self._rate.take("command", time.monotonic()):
-            fields = _of(session) | {"command": command, "outcome": outcome, "ack": ack, "ms": round(1000 * seconds, 1)}
+        self.metrics.command_seconds.labels(command).observe(seconds, trace or (session.lineage if session is not None else ""))
+        if self._tells_commands and self._rate.take(f"command{_WITH}{outcome}", time.monotonic()):
+            of = {"user": user} if session is None else _of(session) | {"ack": ack}
+            fields = of | {"command": command, "outcome": outcome, "ms": round(1000 * seconds, 1)}
             self._log.debug("command", **fields, **({"trace": trace} if trace else {}))
 
     def withdrawn(self, session: Session, effect: EndSessions) -> None:
@@ -113,15 +126,23 @@ class Witness:
     # Lines
 
     def tell_left_out(self) -> None:
-        """Say how many lines were left out since the last time, if any were; now and then."""
-        dropped = self._rate.dropped()
-        for kind, count in dropped.items():
-            self.metrics.lines_dropped.labels(kind).inc(count)
-        if dropped:
-            self._log.info("lines were left out", **{kind.replace(" ", "_"): count for kind, count in dropped.items()})
+        """Say how many lines were left out since the last time, if any were, and how many of each code; now and then."""
+        counts: dict[str, int] = {}
+        for kind, count in self._rate.dropped().items():
+            line, _, code = kind.partition(_WITH)
+            self.metrics.lines_dropped.labels(line).inc(count)
+            name = line.replace(" ", "_")
+            counts[name] = counts.get(name, 0) + count
+            if code:
+                counts[f"{name}_{code}"] = count
+        if counts:
+            self._log.info("lines were left out", **counts)
 
     def _say(self, line: str, session: Session | None = None, **fields: Any) -> None:
-        if not self._tells or not self._rate.take(line, time.monotonic()):
+        if not self._tells:
+            return
+        code = fields.get("code") or fields.get("reason") or ""
+        if not self._rate.take(f"{line}{_WITH}{code}", time.monotonic()):
             return
         if session is not None:
             fields = _of(session) | fields

@@ -18,7 +18,7 @@ from node.core.view import View
 
 BEAT_S = 1.0
 LOST_S = 3.5  # three beats and a half: a node that has been silent so long is taken for dead
-FORGET_S = 600.0  # a name that nobody has used for so long
+FORGET_S = 600.0  # a name that nobody has used for so long: until then it is told of a node that it is gone
 DRAIN_SEEN_S = 3.0  # in which a node that is asked to drain has to be heard doing so
 ASK_AGAIN_S = 0.5  # what asks it may be lost on its way
 GRACE_S = 3.0  # who comes back within it was never away: a reconnect is no news to the others
@@ -54,6 +54,12 @@ def _counts(state: dict[str, Any]) -> bool:
     if not all(isinstance(of, dict) for of in sums):
         return False
     return all(isinstance(value, int | float) for value in (*numbers, *(value for of in sums for value in of.values())))
+
+
+def _drains(state: dict[str, Any]) -> bool:
+    """Whether a node tells of itself that it drains."""
+    reasons = state.get("not_ready")
+    return isinstance(reasons, dict) and "draining" in reasons
 
 
 SUMMED = ("expiring", "handshakes", "handshake_codes", "renewals", "session_ends")  # counts by name
@@ -109,6 +115,22 @@ class Presence:
         others = {node: state for node, (_, state) in self._heard.items() if self._alive(node)}
         return {self._node: self._state(), **others}
 
+    def gone(self) -> dict[str, dict[str, Any]]:
+        """The nodes that were heard in the last `FORGET_S` and are not there: `{node: {silent_seconds, draining}}`.
+
+        `draining` is whether that was their last word: they have ended in order.
+        """
+        now = self._loop.time()
+        return {
+            node: {"silent_seconds": round(now - at, 1), "draining": _drains(state)}
+            for node, (at, state) in self._heard.items()
+            if not self._alive(node)
+        }
+
+    def draining(self) -> dict[str, bool]:
+        """Of each other node that was heard in the last `FORGET_S`, there or gone: whether its last word was that it drains."""
+        return {node: _drains(state) for node, (_, state) in self._heard.items() if node != self._node}
+
     def peers(self) -> int:
         """How many other nodes are there."""
         return sum(map(self._alive, self._heard))
@@ -141,8 +163,7 @@ class Presence:
     def _leaves(self, node: str, process: object) -> bool:
         """Whether what was last heard of a node is that it drains, or that another process has its name now."""
         state = self._heard[node][1]
-        reasons = state.get("not_ready")
-        return (isinstance(reasons, dict) and "draining" in reasons) or state.get("started_at") != process
+        return _drains(state) or state.get("started_at") != process
 
     async def _next_beat(self, limit_s: float) -> None:
         """Return when a beat of any node has been heard, or when the time is over."""

@@ -219,7 +219,9 @@ def test_a_node_is_drained(cluster: Cluster, meet: MeetPerson, guests: Guests) -
     boss.confirm(dialog, "Drain n3", "It drains: 3 sessions of it are told to come back elsewhere.")
     assert cluster[2].wait_ended() == 0
     expect(boss.page.get_by_test_id("where")).to_have_text(re.compile("^on n[12]$"), timeout=PATIENCE_MS)
-    expect(boss.card("n3").get_by_test_id("condition")).to_have_text(re.compile("draining|ended"), timeout=PATIENCE_MS)
+    expect(boss.card("n3").get_by_test_id("condition")).to_have_text("ended", timeout=PATIENCE_MS)
+    expect(boss.attention).to_contain_text("on 2 nodes, 2 ready; drained and ended: n3.")
+    expect(boss.attention.get_by_role("heading")).to_have_text("All is well", timeout=PATIENCE_MS)
 
 
 def test_a_node_that_hangs_and_a_log_that_is_away(cluster: Cluster, meet: MeetPerson, shoot: Shoot) -> None:
@@ -255,3 +257,6 @@ def test_a_node_that_hangs_and_a_log_that_is_away(cluster: Cluster, meet: MeetPe
     expect(boss.card("n2").get_by_test_id("condition")).to_have_text("ready", timeout=PATIENCE_MS)
     expect(boss.card("n1").get_by_test_id("condition")).to_have_text("gone", timeout=PATIENCE_MS)
     expect(boss.attention).to_contain_text("n1 has not been heard for")
+    late = Operator(meet("late", color_scheme="light")).sign_in(cluster[1].url)
+    expect(late.card("n1").get_by_test_id("condition")).to_have_text("gone", timeout=PATIENCE_MS)
+    expect(late.attention).to_contain_text("n1 has not been heard for")

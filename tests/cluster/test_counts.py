@@ -127,9 +127,11 @@ class Storm:
             async with async_http() as http:
                 url, asks = f"{self.cluster[2 - place].url}/api/revoke", bearer(token("root", scope="admin"))
                 assert (await http.post(url, headers=asks, json={"session": visit.welcome["session"]})).status_code == 200
+            self.book(2 - place).answered("revoke", "ok")
             await visit.client.wait_closed()
         book.ended("revoked")
         await self._refused(book)
+        await self._over_http(book, place)
         await self._poll(book, token(f"poller-{place}"))
         await self._poll(book, token("nobody", ttl=-1))
 
@@ -140,6 +142,20 @@ class Storm:
             with pytest.raises(ConnectRefused):
                 async with book.visit(text, namespace=namespace):
                     pass
+
+    @staticmethod
+    async def _over_http(book: Book, place: int) -> None:
+        """Commands that are refused there, each by something else; one whose token is refused is none."""
+        async with httpx.AsyncClient(base_url=book.url) as http:
+            path, asks = "/api/rooms/nowhere/messages", bearer(token(f"poster-{place}", scope="chat publish"))
+            for command, outcome, answer in (
+                ("message:send", "room_not_found", await http.post(path, headers=asks, json={"text": "hi"})),
+                ("message:send", "bad_request", await http.post(path, headers=asks, content=b"[")),
+                ("history", "bad_request", await http.get(path, headers=asks, params={"limit": "many"})),
+            ):
+                assert answer.json()["error"]["code"] == outcome
+                book.answered(command, outcome)
+            assert (await http.post(path, json={"text": "hi"})).status_code == 401
 
     @staticmethod
     async def _poll(book: Book, bearer: str) -> None:

@@ -41,7 +41,7 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wat
 
 
 async def test_an_issuer_that_does_not_answer_and_a_node_that_was_drained(cluster: Watched) -> None:
-    """Two faults at once are told apart: those that are there say that their keys grow old, the one that took its leave is missed."""
+    """Two at once are told apart: those that are there say that their keys grow old; of the one that drained, nothing but that it did."""
     node = cluster.cluster[2]
 
     async def break_both() -> None:
@@ -55,7 +55,7 @@ async def test_an_issuer_that_does_not_answer_and_a_node_that_was_drained(cluste
         await asyncio.to_thread(node.wait_ready)
 
     stale = {Firing("TidegateJwksStale", name) for name in ("n1", "n2")}
-    await cluster.raises({*stale, Firing("TidegateNodeDown", "n3")}, break_both, mend_both)
+    await cluster.raises({*stale, Firing("TidegateNodeDrained", "n3")}, break_both, mend_both)
 
 
 async def test_a_deaf_node(cluster: Watched) -> None:

@@ -99,6 +99,17 @@ async def test_publishing_never_raises_after_the_close(shared_place: SharedPlace
     signals.publish(b"too late")
 
 
+async def test_last_words_are_heard(shared_place: SharedPlace) -> None:
+    """What a node publishes just before it closes reaches the others."""
+    async with shared_place.open("a") as a:
+        async with shared_place.open("b") as b:
+            await acquaint(a, b)
+            got = inbox(a)
+            for number in range(5):
+                b.signals.publish(b"%d" % number)
+        await wait_until(lambda: got == [b"%d" % number for number in range(5)], PATIENCE_S, "its last words")
+
+
 async def test_the_log_of_one_process_has_nobody_to_signal() -> None:
     """The memory log's signals reach nobody, not even the node itself."""
     async with open_memory(partitions=1) as broker:

@@ -87,7 +87,8 @@ async def _refuses(url: str, user: str, boss: Client, command: str, fields: dict
 
 async def test_the_operator_drains_a_node(tmp_path: Path) -> None:
     """Another node tells its sessions and ends by itself; it is asked again where the first was lost, in a full queue here; one that is
-    not seen to drain within seconds is not acked, and one that is not there is a bad request.
+    not seen to drain within seconds is not acked, and one that is not there is a bad request. Who comes later still sees who is gone, and
+    how.
     """
     with Cluster(tmp_path, {"commands_per_second": "100000", "commands_burst": "100000"}, count=3) as cluster:
         one, two, three = cluster
@@ -120,6 +121,12 @@ async def test_the_operator_drains_a_node(tmp_path: Path) -> None:
             assert (refused["code"], refused["retry_after"]) == ("unavailable", 1_000)
             assert time.monotonic() - began < 4
             three.kill()
+        async with operator(one.url) as late:
+            await wait_until(lambda: len(late.named("stats")[-1]["gone"]) == 2, 10, "both are missed by who has just come")
+            stats = late.named("stats")[-1]
+            assert set(stats["nodes"]) == {"n1"}
+            assert {name: left["draining"] for name, left in stats["gone"].items()} == {"n2": True, "n3": False}
+            assert all(3.5 <= left["silent_seconds"] < 60 for left in stats["gone"].values())
 
 
 async def test_sessions_are_found_by_what_is_known_of_them(pair: Cluster) -> None:
@@ -171,7 +178,8 @@ async def test_stats_tell_what_lies_ahead_and_what_became_of_handshakes(pair: Cl
 
         def told() -> bool:
             stats = (boss.named("stats") or [{}])[-1]
-            return stats.get("sessions") == 5 and stats["handshake_codes"] == {"token_expired": 1}
+            counted = stats.get("sessions") == 5 and stats["handshake_codes"] == {"token_expired": 1}
+            return counted and sum(stats["forecast"]["1s"]["ends"]) == 4  # which is counted once a second
 
         await wait_until(told, 10, "stats of all of it")
         stats = boss.named("stats")[-1]

@@ -35,10 +35,11 @@ const node = (more = {}) => ({
   ...more,
 });
 
-const stats = (nodes, { at = NOW, forecast = ahead(), capacity = 100 } = {}) => ({
+const stats = (nodes, { at = NOW, forecast = ahead(), capacity = 100, gone = {} } = {}) => ({
   at,
   sessions: 1,
   nodes,
+  gone,
   forecast,
   handshake_capacity_per_second: capacity,
   log: { partitions: 1, up: true, epoch: "e" },
@@ -144,16 +145,29 @@ test("what wants a look is told with its reason, the gravest first; calm is noth
   );
 });
 
-test("a node that is not heard any more is missed, unless it had said that it drains; refusals are told with their commonest code", () => {
+test("a node that is gone is missed by a page that never saw it, for as long as the cluster has; one that has drained is no concern", () => {
+  const watch = new Watch();
+  watch.take(stats({ b: node() }, { gone: { c: { silent_seconds: 4, draining: true }, a: { silent_seconds: 90.4, draining: false } } }), 0);
+  assert.deepEqual(
+    watch.nodes(2_000).map(({ name, here, silent, drained }) => [name, here, silent, drained]),
+    [
+      ["a", false, 92_400, false],
+      ["b", true, undefined, undefined],
+      ["c", false, 6_000, true],
+    ],
+  );
+  assert.deepEqual(concerns(watch, 2_000), [{ tone: "bad", key: "a gone", text: "a has not been heard for 92 s." }]);
+  watch.take(stats({ a: node(), b: node() }), 1_000);
+  assert.deepEqual([watch.nodes(1_000).map(({ here }) => here), concerns(watch, 1_000)], [[true, true], []]);
+});
+
+test("refusals are told with their commonest code", () => {
   const counted = (refused, codes) => node({ handshakes: { accepted: 0, refused, busy: 0 }, handshake_codes: codes });
-  const draining = node({ ready: false, not_ready: { draining: "…" } });
-  const watch = watching({ a: counted(0, {}), b: node(), c: draining }, { a: counted(30, { key_unknown: 10, signature_invalid: 20, server_busy: 50 }) });
+  const watch = watching({ a: counted(0, {}) }, { a: counted(30, { key_unknown: 10, signature_invalid: 20, server_busy: 50 }) });
   assert.deepEqual(
     concerns(watch, 5_000).map(({ text }) => text),
     [
-      "b has not been heard for 5 s.",
       "More handshakes are refused than accepted: 6 a second, most of them signature_invalid.",
-      "c has drained and ended.",
     ],
   );
 });

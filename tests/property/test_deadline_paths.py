@@ -142,7 +142,7 @@ class Paths(Drive, RuleBasedStateMachine):
                 return self.mint(user, now + life)
 
     def promised(self, session: Session) -> list[tuple[int, int]]:
-        return [(one.principal.expires_at, one.refresh_at) for one in self.world.gateway.sessions if one.id == session.id]
+        return [(one.principal.expires_at, one.refresh_at) for one in self.world.gateway.roster.sessions if one.id == session.id]
 
     @precondition(lambda self: self.guests())
     @rule(pick=picks, name=st.sampled_from(["message:send", "read", "typing", "history"]), meanwhile=meanwhiles)

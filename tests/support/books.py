@@ -75,6 +75,11 @@ class Book:
         if reason == "revoked":
             self.counts[series("revocation_seconds_count")] += 1
 
+    def answered(self, command: str, outcome: str) -> None:
+        """A command was answered, over a socket or over HTTP."""
+        self.counts[series("commands_total", command=command, outcome=outcome)] += 1
+        self.counts[series("command_seconds_count", command=command)] += 1
+
     async def ask(self, visit: "Visit", command: str, payload: Payload) -> Payload:
         """A command, and how it was answered. Raises `Away` where the connection ended instead."""
         try:
@@ -86,8 +91,7 @@ class Book:
                 raise
             raise Away from None
         outcome = "ok" if answer["ok"] else answer["error"]["code"]
-        self.counts[series("commands_total", command=command, outcome=outcome)] += 1
-        self.counts[series("command_seconds_count", command=command)] += 1
+        self.answered(command, outcome)
         if command == "auth:refresh":
             labels = {"outcome": "accepted", "code": ""} if outcome == "ok" else {"outcome": "refused", "code": outcome}
             self.counts[series("token_refreshes_total", **labels)] += 1

@@ -210,7 +210,7 @@ class Watch:
 
     def compare(self) -> None:
         """The open sessions are the model's, but for those that the node may have ended by now; nothing is ended too late."""
-        there = {one.id for one in self.world.gateway.sessions}
+        there = {one.id for one in self.world.gateway.roster.sessions}
         ended = [one for one in self.open() if one.id and one.id not in there]
         for one in ended:
             due = one.withdrawn or any(other.reached for other in self.open(one.line))

@@ -13,14 +13,14 @@ from node.auth import tokens
 from node.auth.deadlines import Kind
 from node.cli import main
 from node.edge.connection import Parcel
-from node.edge.gateway import Gateway
+from node.edge.renewals import Renewals
 from node.edge.session import Session
 
 OVER_S = 0.8  # that a session hears its rooms too long
 LONGER_S = 60.0  # that a token which has ended is taken for
 FAULT, EVERY = os.environ["TIDEGATE_TEST_FAULT"], int(os.environ.get("TIDEGATE_TEST_EVERY", "10000"))
 
-_deliver, _due, _judge_claims = Session.deliver, Gateway._due, tokens._judge_claims
+_deliver, _due, _judge_claims = Session.deliver, Renewals._due, tokens._judge_claims
 _counted = 0
 _kept: dict[tuple[Session, str], str] = {}  # to come after the next message of this room to this session
 
@@ -45,7 +45,7 @@ def _delivers(self: Session, packet: str, *, room: str, seq: int | None, now: in
     return delivered
 
 
-def _ends_late(self: Gateway, kind: Kind, session_id: str) -> None:
+def _ends_late(self: Renewals, kind: Kind, session_id: str) -> None:
     if kind == "refresh":
         _due(self, kind, session_id)
     else:
@@ -62,7 +62,7 @@ if __name__ == "__main__":
     if FAULT == "late":
         Session.alive = lambda self, now: self.ended is None  # type: ignore[method-assign]
         Session.hears = lambda self, now: True  # type: ignore[method-assign]
-        Gateway._due = _ends_late  # type: ignore[method-assign]
+        Renewals._due = _ends_late  # type: ignore[method-assign]
     elif FAULT == "accept":
         tokens._judge_claims = _takes_what_has_ended
     else:

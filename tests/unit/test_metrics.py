@@ -4,6 +4,7 @@ import ast
 import re
 import typing
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from node.edge.commands import REFRESH
 from node.exposition import Registry
 from node.instruments import OTHER, Counter, Described, Family, each, joint
 from node.metrics import METRICS, REASONS, Metrics
+from node.process_readings import ProcessReadings
 from tests.unit.test_docs import OPERATIONS, coded, nodes, tables, texts
 
 #: PROTOCOL section 7: names that nobody may change, with their types and labels.
@@ -170,3 +172,14 @@ def test_histograms(observed: list[float]) -> None:
         assert samples["x_seconds_bucket", bound] == sum(value <= float(bound) for value in observed)
     assert samples["x_seconds_count", None] == len(observed)
     assert samples["x_seconds_sum", None] == pytest.approx(sum(observed))
+
+
+def test_a_machine_without_proc(tmp_path: Path) -> None:
+    """What is read of `/proc` is not there where that is missing, or is another system's; the rest is, and a scrape goes on."""
+    rest = {"process_cpu_seconds_total", "process_max_fds"}
+    assert {name for name, _, _ in ProcessReadings(tmp_path)()} == rest
+    (tmp_path / "self").mkdir()
+    for path in ("self/statm", "self/stat", "stat"):
+        (tmp_path / path).write_text("of another form\n")
+    assert {name for name, _, _ in ProcessReadings(tmp_path)()} == rest
+    assert {name for name, _, _ in ProcessReadings()()} == {name for name in METRICS if name.startswith("process_")}

@@ -123,7 +123,7 @@ def test_an_alert_without_its_page_or_its_tests_is_found(monkeypatch: pytest.Mon
     monkeypatch.setattr(monitoring.check, "_promtool", lambda *arguments: iter(()))
     assert set(monitoring.check.faults()) == {
         "TidegateBored: has no `for`",
-        "TidegateBored: has none of the severities critical, warning",
+        "TidegateBored: has none of the severities critical, warning, info",
         "TidegateBored: has no description",
         "TidegateBored: does not lead to its section of the runbook",
         "TidegateBored: has no section in the runbook",

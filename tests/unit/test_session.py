@@ -1,6 +1,7 @@
 """What one session is sent: held back while it catches up, dropped past its deadline, kept from a slow socket and then resynced."""
 
 import asyncio
+import itertools
 import json
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from node.core.events import EndReason
 from node.core.identity import Principal
 from node.edge.connection import Connection
+from node.edge.outboxes import Outboxes
 from node.edge.session import Session
 from tests.support.wait import wait_until
 
@@ -21,6 +23,7 @@ class Socket:
 
     def __init__(self) -> None:
         self.got: list[str | bytes] = []
+        self.asked = asyncio.Event()
         self.reading = asyncio.Event()
         self.gone = asyncio.Event()
 
@@ -29,6 +32,7 @@ class Socket:
         return None
 
     async def send(self, packet: str | bytes) -> None:
+        self.asked.set()
         await self.reading.wait()
         self.got.append(packet)
 
@@ -165,6 +169,40 @@ async def test_a_large_replay_makes_it_slow_too() -> None:
     desk.session.release({"r": 9}, now=0)
     assert desk.slow.is_set()
     assert await desk.sent(2) == [("replay", "r", 9), ("resync", "r", 9)]
+    await desk.aclose()
+
+
+async def test_a_dear_walk_over_the_outboxes_is_shared_for_a_second() -> None:
+    """Who asks within a second of one that took long is told the same; of one that took none, what is there now."""
+    desk = Desk()
+    ticks = itertools.count(step=0.25)  # each look at the clock is a quarter of a second later
+    dear = Outboxes({desk.connection: {"/": desk.session}}, high=HIGH, dear_s=0.1, clock=lambda: next(ticks))
+    cheap = Outboxes({desk.connection: {"/": desk.session}}, high=HIGH, dear_s=1.0)
+    assert (dear.tell()["outbox_bytes"], cheap.tell()["outbox_bytes"]) == (0, 0)
+    desk.connection.put("42[]")
+    assert [dear.tell()["outbox_bytes"] for _ in range(4)] == [0, 0, 0, 4]
+    assert cheap.tell()["outbox_bytes"] == 4
+    await desk.aclose()
+
+
+class Written:
+    """When a packet was written."""
+
+    at: int | None = None
+
+    def written(self, to: object, now: int) -> None:
+        self.at = now
+
+
+async def test_it_is_written_when_the_peer_has_taken_it() -> None:
+    """What is told to be written is told with the moment after the send, however long the peer kept it waiting."""
+    desk, parcel = Desk(), Written()
+    desk.connection.put("42[]", desk.session, parcel)
+    await desk.socket.asked.wait()
+    desk.now = 700
+    desk.socket.reading.set()
+    await wait_until(lambda: parcel.at is not None, 5, "it is written")
+    assert parcel.at == 700
     await desk.aclose()
 
 

@@ -133,7 +133,7 @@ function Cluster({ ops, done, onAct }) {
   return html`
     <main class=${old ? "ops-main is-old" : "ops-main"}>
       ${old && html`<p class="old" data-test="old">What stands here is ${lasting(now - watch.at)} old, of ${secondOf(watch.at)}.</p>`}
-      <${Attention} found=${concerns(watch, now)} stats=${watch.stats} />
+      <${Attention} found=${concerns(watch, now)} watch=${watch} now=${now} />
       <${Ahead} stats=${watch.stats} />
       <${NodeCards} watch=${watch} now=${now} here=${ops.link.node} onAct=${onAct} />
       <div class="column">
@@ -150,10 +150,12 @@ function Cluster({ ops, done, onAct }) {
 }
 
 /** What wants to be looked at, the gravest first; said aloud when it changes. */
-function Attention({ found, stats }) {
+function Attention({ found, watch, now }) {
+  const { stats } = watch;
   const nodes = Object.values(stats.nodes);
   const ready = nodes.filter((node) => node.ready).length;
-  const size = `${plural(stats.sessions, "session")} on ${plural(nodes.length, "node")}, ${ready} ready.`;
+  const ended = watch.nodes(now).filter(({ drained }) => drained).map(({ name }) => name);
+  const size = `${plural(stats.sessions, "session")} on ${plural(nodes.length, "node")}, ${ready} ready${ended.length > 0 ? `; drained and ended: ${ended.join(", ")}` : ""}.`;
   const tone = found[0]?.tone ?? "good";
   const [said, say] = useState("");
   useEffect(() => {

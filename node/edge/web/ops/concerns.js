@@ -15,7 +15,7 @@ const UNRECORDED = 100; // ends and beginnings of sessions that wait for the log
 /** @param {import("./watch.js").Watch} watch @returns {Concern[]} the gravest first */
 export function concerns(watch, now) {
   const { stats } = watch;
-  const found = [...ahead(stats), ...watch.nodes(now).flatMap((node) => ofNode(node, now)), ...atTheDoor(watch, now), ...versions(stats)];
+  const found = [...ahead(stats), ...watch.nodes(now).flatMap(ofNode), ...atTheDoor(watch, now), ...versions(stats)];
   return found.sort((a, b) => Number(b.tone === "bad") - Number(a.tone === "bad"));
 }
 
@@ -29,10 +29,8 @@ function ahead(stats) {
   return [{ tone, key: "ahead", text: `${tone === "bad" ? "Cliff ahead: " : ""}${many}, ${against}.` }];
 }
 
-function ofNode({ name, state, here, heard }, now) {
-  const drained = "draining" in (state.not_ready ?? {});
-  if (!here && drained) return [{ tone: "wait", key: `${name} ended`, text: `${name} has drained and ended.` }];
-  if (!here) return [{ tone: "bad", key: `${name} gone`, text: `${name} has not been heard for ${lasting(now - heard)}.` }];
+function ofNode({ name, state, here, silent, drained }) {
+  if (!here) return drained ? [] : [{ tone: "bad", key: `${name} gone`, text: `${name} has not been heard for ${lasting(silent)}.` }];
   const found = Object.entries(state.not_ready ?? {}).map(([reason, words]) => ({
     tone: reason === "draining" ? "wait" : "bad",
     key: `${name} ${reason}`,

@@ -11,16 +11,15 @@ export function NodeCards({ watch, now, here, onAct }) {
     <section class="panel wide" aria-labelledby="nodes-title">
       <header class="panel-head"><h2 id="nodes-title">Nodes</h2></header>
       <ul class="plain cards">
-        ${nodes.map((node) => html`<${Card} key=${node.name} node=${node} watch=${watch} now=${now} here=${here} onAct=${onAct} />`)}
+        ${nodes.map((node) => html`<${Card} key=${node.name} node=${node} watch=${watch} here=${here} onAct=${onAct} />`)}
       </ul>
     </section>
   `;
 }
 
-function Card({ node, watch, now, here, onAct }) {
+function Card({ node, watch, here, onAct }) {
   const { name, state } = node;
-  const { tone, words, reasons } = condition(node, now);
-  const draining = "draining" in (state.not_ready ?? {});
+  const { tone, words, reasons } = condition(node);
   return html`
     <li class="card card-${tone}" data-node=${name}>
       <header class="card-head">
@@ -30,17 +29,17 @@ function Card({ node, watch, now, here, onAct }) {
       ${reasons.map((reason) => html`<p key=${reason} class="reason">${reason}</p>`)}
       ${node.here && html`<${Facts} state=${state} watch=${watch} />`}
       ${node.here &&
-      html`<button type="button" class="small" disabled=${draining} onClick=${() => onAct(drain(name, watch.stats, here))}>Drain ${name}</button>`}
+      html`<button type="button" class="small" disabled=${"draining" in (state.not_ready ?? {})} onClick=${() => onAct(drain(name, watch.stats, here))}>Drain ${name}</button>`}
     </li>
   `;
 }
 
 /** How a node is, in a word, and why. */
-function condition({ state, here, heard }, now) {
+function condition({ state, here, silent, drained }) {
+  if (!here && drained) return { tone: "ended", words: "ended", reasons: [`It drained, and was heard last ${lasting(silent)} ago.`] };
+  if (!here) return { tone: "bad", words: "gone", reasons: [`Not heard for ${lasting(silent)}.`] };
   const notReady = Object.entries(state.not_ready ?? {});
   const draining = notReady.some(([reason]) => reason === "draining");
-  if (!here && draining) return { tone: "wait", words: "ended", reasons: [`It drained, and was heard last ${lasting(now - heard)} ago.`] };
-  if (!here) return { tone: "bad", words: "gone", reasons: [`Not heard for ${lasting(now - heard)}.`] };
   if (notReady.length === 0) return { tone: "good", words: "ready", reasons: [] };
   return { tone: draining ? "wait" : "bad", words: draining ? "draining" : "not ready", reasons: notReady.map(([reason, why]) => `${reason}: ${why}`) };
 }

@@ -2,8 +2,6 @@
 
 /** Over how long a rate is taken. */
 export const LATELY = 10_000;
-/** How long a node that is not heard any more is still shown. */
-export const GONE = 600_000;
 const KEPT = 150_000;
 const GRACE = 3_000; // each node tells where it stands at its own moment, once a second
 const COUNTERS = ["handshakes", "handshake_codes", "renewals", "session_ends"];
@@ -14,7 +12,7 @@ export class Watch {
   /** When they came. */
   at = null;
   #began = null; // {at, clock}: of the first `stats`, by our clock and by the node's
-  #known = new Map(); // node -> {state, heard}
+  #known = new Map(); // node -> what it told of itself last
   #steps = []; // {at, counts: {counter: {name: risen}}}, the oldest first
   #heights = []; // {at, positions: {partition: the furthest that any node was}}, the oldest first
 
@@ -24,7 +22,7 @@ export class Watch {
     for (const [name, state] of Object.entries(stats.nodes)) {
       const before = this.#before(name, state);
       if (before !== null) for (const counter of COUNTERS) add(counts[counter], risen(before[counter], state[counter]));
-      this.#known.set(name, { state, heard: now });
+      this.#known.set(name, state);
     }
     this.#began ??= { at: now, clock: stats.at };
     this.#steps = [...this.#steps.filter(({ at }) => at > now - KEPT), { at: now, counts }];
@@ -34,15 +32,22 @@ export class Watch {
 
   /** What a node's counters are compared with; null where nobody knows. A process that is new has counted from nothing. */
   #before(name, state) {
-    const known = this.#known.get(name)?.state;
+    const known = this.#known.get(name);
     if (known !== undefined) return known.started_at === state.started_at ? known : {};
     return this.#began !== null && state.started_at > this.#began.clock ? {} : null;
   }
 
-  /** Every node that has been heard of lately: {name, state, here, heard}; `here` is false once it is not among the cluster's nodes. */
+  /**
+   * Every node that the cluster has heard of lately: {name, here: true, state}, or of one that is gone {name, here: false, silent, drained},
+   * where `silent` is since when, in ms, and `drained` whether it has ended in order.
+   */
   nodes(now) {
-    const found = [...this.#known].filter(([, { heard }]) => heard > now - GONE);
-    return found.sort(([a], [b]) => a.localeCompare(b)).map(([name, known]) => ({ name, ...known, here: name in this.stats.nodes }));
+    const here = Object.entries(this.stats.nodes).map(([name, state]) => ({ name, here: true, state }));
+    const gone = Object.entries(this.stats.gone ?? {}).map(([name, { silent_seconds: seconds, draining: drained }]) => ({
+      ...{ name, here: false, drained },
+      silent: seconds * 1_000 + now - this.at,
+    }));
+    return [...here, ...gone].sort((a, b) => a.name.localeCompare(b.name));
   }
 
   /** How often a second lately, by name. @param {"handshakes" | "handshake_codes" | "renewals" | "session_ends"} counter */
