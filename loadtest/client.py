@@ -350,6 +350,7 @@ class Client(Conversation):
             case "auth:expiring" if self._renews:
                 self._renew()
             case "auth:expired":
+                self.journal.expired(at=wall_ms())  # as it is read: our delay makes no end an early one
                 self._observer.expired(monotonic() + WALL_S - self.ends_at / 1000)
                 self._closing(End(code="token_expired", opened=True))
             case "auth:revoked":

@@ -106,7 +106,7 @@ def add_options(parser: "LocustArgumentParser") -> None:
         help="what the names of people and rooms begin with: another one for a second storm at the same time",
     )
     add("settle", type=float, default=20.0, help="seconds that everybody has at the end to be back (default 20)")
-    add("tolerance", type=int, default=250, help="ms past a session's end that count for the way and the clocks (default 250)")
+    add("tolerance", type=int, default=250, help="ms past or before a session's end that count for the way and the clocks (default 250)")
     add("sessions", help="replay: a file of sessions, as `tidegate sessions --json` prints them", shown=False)
     add("speed", type=float, default=1.0, help="replay: how many times as fast as it was (default 1)", shown=False)
     add("local", type=int, default=0, help="start a local cluster of so many nodes, and storm that", shown=False)

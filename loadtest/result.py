@@ -164,6 +164,7 @@ def _figures(measured: Measures, outcome: Outcome, struck_s: float | None) -> di
         "duplicated": counts["duplicated"],
         "out_of_order": counts["out_of_order"],
         "late": counts["late"],
+        "early": counts["early"],
         "own_late_ms": outcome.cost.late_ms,
     }
 

@@ -64,7 +64,7 @@ _Prefix = Annotated[
 ]
 _Settle = Annotated[float | None, Takes(meaning="that everybody has at the end to be back", shown="SECONDS", kind=seconds(0))]
 _Tolerance = Annotated[
-    int | None, Takes(meaning="ms past a session's end that count for the way", shown="MS", kind=whole(0, 60_000))
+    int | None, Takes(meaning="ms past or before a session's end that count for the way and the clocks", shown="MS", kind=whole(0, 60_000))
 ]
 _Hook = Annotated[
     str | None,

@@ -154,12 +154,13 @@ FAULTS = {
     "twice": (2_000, ("--rate", "1", "--run-time", "7"), {"duplicated"}),
     "swap": (2_000, ("--rate", "1", "--run-time", "7"), {"out_of_order"}),
     "late": (0, ("--rate", "1", "--ttl", "3", "--renewing", "0.5", "--run-time", "6"), {"late"}),
+    "early": (0, ("--rate", "1", "--ttl", "3", "--renewing", "0.5", "--run-time", "6"), {"early"}),
     "accept": (0, ("--rate", "0.5", "--scenario", "morning", "--cliff-at", "5", "--run-time", "8"), {"accepted", "late"}),
 }
 
 
 def test_each_fault_of_a_node_is_found(tmp_path: Path) -> None:
-    """One delivery of 10,000 left out, one made twice, two swapped, some past a token's end, ended tokens taken: exit 1, by name."""
+    """One delivery of 10,000 left out, one made twice, two swapped, some past a token's end, sessions ended before it, ended tokens taken: exit 1."""
     with ExitStack() as stack:
         found = {}
         for fault, (every, flags, _) in FAULTS.items():
