@@ -6,8 +6,18 @@ from typing import Literal
 
 import msgspec
 
-FaultKind = Literal["lost", "hole", "duplicated", "out_of_order", "disagreeing", "late", "accepted", "outstayed"]
-KINDS: tuple[FaultKind, ...] = ("lost", "hole", "duplicated", "out_of_order", "disagreeing", "late", "accepted", "outstayed")
+FaultKind = Literal["lost", "hole", "duplicated", "out_of_order", "disagreeing", "late", "early", "accepted", "outstayed"]
+KINDS: tuple[FaultKind, ...] = (
+    "lost",
+    "hole",
+    "duplicated",
+    "out_of_order",
+    "disagreeing",
+    "late",
+    "early",
+    "accepted",
+    "outstayed",
+)
 OUTSTAYED_MS = 5_000  # past its end, and a session that is still open counts; up to there it is a matter of lateness
 
 
@@ -51,6 +61,7 @@ class Stay(msgspec.Struct, frozen=True, kw_only=True):
     entered_at: int
     ends_at: int
     left_at: int | None = None  # None: it was open when the storm ended
+    expired_at: int | None = None  # when it was told that its token had ended; None: it was not told so
 
 
 class History(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,8 +84,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     `lost`: acked to anyone, and not seen; `hole`: never acked, and not seen though the room went past it; `duplicated`: a seq
     seen again, or one event at two seqs; `out_of_order`: seen after a later one; `disagreeing`: not the event that the
-    others have at this seq; `late`: seen after its session's end; `accepted`: let in on a token that had ended or was withdrawn;
-    `outstayed`: still connected long after that. The last two are of no room.
+    others have at this seq; `late`: seen after its session's end; `early`: told that its token had ended before it had; `accepted`: let in
+    on a token that had ended or was withdrawn; `outstayed`: still connected long after that. The last three are of no room.
     """
 
     kind: FaultKind
@@ -115,8 +126,9 @@ def posted(author: str, id: str) -> str:
 def check(histories: Iterable[History], *, tolerance_ms: int = 0) -> Verdict:
     """Judge the histories of all clients of one run together.
 
-    `tolerance_ms` is what the way to the client and its clock may add to an arrival before it counts as late. What was acked without
-    a `seq` is owed by its name to everyone who watched its room before it was said, and to the end; nothing can be said of its order.
+    `tolerance_ms` is what the way to the client and its clock may add to an arrival before it counts as late, and what its clock may take
+    from an end before that counts as early. What was acked without a `seq` is owed by its name to everyone who watched its room before it
+    was said, and to the end; nothing can be said of its order.
     """
     all_of = list(histories)
     acked: dict[str, set[int]] = {}
@@ -196,8 +208,10 @@ def _missing_by_name(history: History, acked: Mapping[str, Mapping[str, int]]) -
 
 
 def _stays(history: History, tolerance_ms: int) -> Iterator[Fault]:
-    """Sessions that should not have been, or not so long."""
+    """Sessions that should not have been, or not so long, or longer."""
     for stay in history.stays:
+        if stay.expired_at is not None and stay.expired_at < stay.ends_at - tolerance_ms:
+            yield Fault(kind="early", client=history.client, event=f"{stay.ends_at - stay.expired_at} ms too early")
         if stay.entered_at > stay.ends_at + tolerance_ms:
             yield Fault(kind="accepted", client=history.client, event=f"{stay.entered_at - stay.ends_at} ms too late")
         elif stay.left_at is not None and stay.left_at > stay.ends_at + OUTSTAYED_MS + tolerance_ms:

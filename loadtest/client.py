@@ -165,9 +165,15 @@ class Client(Conversation):
         """There is to be a connection from now on."""
         self._goes.clear()
 
-    def being_withdrawn(self) -> None:
-        """Its tokens are being withdrawn: it has to be put out, and to be refused with the token that it has."""
-        self._withdrawal = _Withdrawal(self._token, monotonic())
+    def being_withdrawn(self) -> int:
+        """Its tokens are being withdrawn: it has to be put out, and to be refused with the token that it has.
+
+        Returns the moment (ms) before which they were issued, by the token's own word where it gives one: who withdraws no others, however
+        often it is asked for, leaves alone what this one fetches from here on.
+        """
+        token = self._token
+        self._withdrawal = _Withdrawal(token, monotonic())
+        return wall_ms() if token is None or token.issued_at is None else token.issued_at + 1
 
     def withdrawn(self) -> None:
         """They have been: from a second later on nothing is to come any more."""
@@ -350,6 +356,7 @@ class Client(Conversation):
             case "auth:expiring" if self._renews:
                 self._renew()
             case "auth:expired":
+                self.journal.expired(at=wall_ms())  # as it is read: our delay makes no end an early one
                 self._observer.expired(monotonic() + WALL_S - self.ends_at / 1000)
                 self._closing(End(code="token_expired", opened=True))
             case "auth:revoked":

@@ -13,6 +13,7 @@ def verdict_so_far(board: Board | None, result: Result | None) -> list[tuple[str
         verdict = result.verdict
         rows = [("verdict", "clean" if result.ok else "NOT CLEAN")]
         rows += [(kind.replace("_", " "), f"{count:,}") for kind, count in verdict.counts.items()]
+        rows += [("absent", verdict.absence)] if verdict.absence else []
         rows += [("at the end", str(verdict.leftover))] if verdict.leftover else []
         rows += [("problem", problem) for problem in verdict.problems]
         rows += [("fault", fault) for fault in verdict.faults[:20]]

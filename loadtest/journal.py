@@ -8,7 +8,7 @@ import msgspec
 
 from loadtest.checker import Ack, History, Sight, Stay, Watch
 
-_SIGHT, _ACK, _STAY = 5, 4, 3  # numbers of each entry
+_SIGHT, _ACK, _STAY = 5, 4, 4  # numbers of each entry
 
 
 class Names:
@@ -57,7 +57,7 @@ class Pages(msgspec.Struct, frozen=True, kw_only=True):
             sights=_Sights(_numbers(self.sights), names),
             watches=self.watches,
             stays=[
-                Stay(entered_at=stays[at], ends_at=stays[at + 1], left_at=stays[at + 2] or None)
+                Stay(entered_at=stays[at], ends_at=stays[at + 1], left_at=stays[at + 2] or None, expired_at=stays[at + 3] or None)
                 for at in range(0, len(stays), _STAY)
             ],
         )
@@ -121,12 +121,12 @@ class Journal:
 
     def entered(self, *, at: int, ends_at: int) -> None:
         """A session begins, to which there is a right until `ends_at`; times in ms."""
-        self._stays.extend((at, ends_at, 0))
+        self._stays.extend((at, ends_at, 0, 0))
 
     def stays_until(self, ends_at: int) -> None:
         """The right to the session that began last ends at another time."""
         if self._stays:
-            self._stays[-2] = ends_at
+            self._stays[-3] = ends_at
 
     def renewed(self, was: int, ends_at: int) -> None:
         """The right to the session, which was to end at `was`, had been renewed by then: what came past that, ahead of the answer that said
@@ -141,7 +141,12 @@ class Journal:
 
     def left(self, *, at: int) -> None:
         """The session that began last has ended; nothing changes where it had already."""
-        if self._stays and not self._stays[-1]:
+        if self._stays and not self._stays[-2]:
+            self._stays[-2] = at
+
+    def expired(self, *, at: int) -> None:
+        """The session that began last is told that its token has ended; nothing changes where it was told before, or has ended."""
+        if self._stays and not any(self._stays[-2:]):
             self._stays[-1] = at
 
     def known(self) -> Iterator[tuple[str, int]]:

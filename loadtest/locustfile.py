@@ -164,10 +164,9 @@ class Replayer(_Someone):
 
     def join(self, run: Run) -> Person:
         assert run.plan is not None and run.plan.recorded is not None
-        name, number = run.next_user()
+        name, place = run.next_user(type(self).__name__)
         people_of_log = run.plan.recorded.people
-        place = number * run.workers + run.worker  # each worker has its own
-        return replaying.join(run.storm(), name, people_of_log[place % len(people_of_log)])
+        return replaying.join(run.storm(), name, people_of_log[place.number % len(people_of_log)])
 
     def behave(self, person: Person, storm: Storm) -> None:
         replaying.live(person, storm)
@@ -187,5 +186,6 @@ class CrossChecker(SocketIOUser):
     def live(self) -> None:
         """Everything that this user does."""
         run = _runs[self.environment]
-        self.crossing = Crossing(self, run.storm(), *run.next_user())
+        name, place = run.next_user(type(self).__name__)
+        self.crossing = Crossing(self, run.storm(), name, place.arrival)
         self.crossing.live()

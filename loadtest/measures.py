@@ -31,8 +31,9 @@ class Times(msgspec.Struct, kw_only=True):
     buckets: dict[int, int] = {}
 
     def add(self, seconds: float) -> None:
-        """One more; what is under a microsecond counts as that."""
-        bucket = int(math.log(max(seconds, _LEAST_S) / _LEAST_S) / _WIDTH)
+        """One more; what is under a microsecond counts as that, and so does what is under nothing, by two clocks that differ."""
+        seconds = max(seconds, _LEAST_S)
+        bucket = int(math.log(seconds / _LEAST_S) / _WIDTH)
         self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
         self.count += 1
         self.total += seconds

@@ -26,6 +26,7 @@ NAMES: Mapping[str, str] = {
     "duplicated": "events that somebody got twice",
     "out_of_order": "events that somebody got behind a later one",
     "late": "events that came past the end of a session",
+    "early": "sessions that were ended before their token had",
     "own_late_ms": "the load test itself kept no packet waiting for longer",
 }
 

@@ -28,6 +28,8 @@ MOST_NODES = 16
 LONGEST_S = 1e9
 _NUMBERS = {"ttl": float, "cliff_at": float, "renewing": float, "rate": float, "share": float, "rooms": int}
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_REPLAY_RATE = 100  # people a second, away until the log has them: more at a time, and Locust warns
+_REPLAY_REST_S, _REPLAY_OVER_S = 1.0, 5.0  # from the last arrival to the log, and behind it
 _SHORTEST_SECRET = 32  # bytes: what nodes refuse below
 Clients = Literal["ours", "stock"]
 
@@ -106,7 +108,12 @@ def add_options(parser: "LocustArgumentParser") -> None:
         help="what the names of people and rooms begin with: another one for a second storm at the same time",
     )
     add("settle", type=float, default=20.0, help="seconds that everybody has at the end to be back (default 20)")
-    add("tolerance", type=int, default=250, help="ms past a session's end that count for the way and the clocks (default 250)")
+    add(
+        "tolerance",
+        type=int,
+        default=250,
+        help="ms past or before a session's end that count for the way and the clocks (default 250)",
+    )
     add("sessions", help="replay: a file of sessions, as `tidegate sessions --json` prints them", shown=False)
     add("speed", type=float, default=1.0, help="replay: how many times as fast as it was (default 1)", shown=False)
     add("local", type=int, default=0, help="start a local cluster of so many nodes, and storm that", shown=False)
@@ -194,11 +201,15 @@ class _Judge:
 def _scenario(options: Namespace, recorded: Recorded | None, problems: list[str]) -> Scenario:
     """The scenario with its changes. Who changes how long it runs, and nothing else, has the same storm in another time."""
     judge, scenario = _Judge(problems), SCENARIOS[options.scenario]
+    users = len(recorded.people) if recorded is not None else scenario.users
+    users = int(judge("users", "a number of people, 1 or more", lambda n: n >= 1, options.num_users, users))
     if recorded is not None:
-        scenario = msgspec.structs.replace(scenario, users=len(recorded.people), run_s=recorded.lasted_s + 5)
+        arrive_s = users / (options.spawn_rate or _REPLAY_RATE)
+        ahead_s = arrive_s + _REPLAY_REST_S
+        run_s = ahead_s + recorded.lasted_s + _REPLAY_OVER_S
+        scenario = msgspec.structs.replace(scenario, arrive_s=arrive_s, ahead_s=ahead_s, run_s=run_s)
     run_s = judge("run-time", "a time, over 0", lambda s: s > 0, options.run_time, scenario.run_s)
-    scale = min(1.0, run_s / scenario.run_s)
-    users = int(judge("users", "a number of people, 1 or more", lambda n: n >= 1, options.num_users, scenario.users))
+    scale = min(1.0, run_s / scenario.run_s) if recorded is None else 1.0
     arrive_s = users / options.spawn_rate if options.spawn_rate else scenario.arrive_s * scale
     shares: Callable[[float], bool] = lambda share: 0 <= share <= 1  # noqa: E731 - asked twice
     return msgspec.structs.replace(

@@ -32,6 +32,19 @@ class Leftover(msgspec.Struct, frozen=True, kw_only=True):
         return ", ".join(parts + [f"{count} refused for good: {code}" for code, count in sorted(self.barred.items())])
 
 
+class Attendance(msgspec.Struct, frozen=True, kw_only=True):
+    """How many people were to come."""
+
+    asked: int = 0
+    cut_short: bool = False  # the storm was ended by hand: who would have come later is no fault of it
+
+    def told(self, came: int) -> str:
+        """What there is to say where fewer came; empty where all did."""
+        if came >= self.asked:
+            return ""
+        return f"{came:,} of {self.asked:,} people came" + (": it was ended before its time" if self.cut_short else "")
+
+
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
     """What a process of the load test, or all of them, took of the machine."""
 
@@ -77,13 +90,22 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     leftover: Leftover
     cost: Cost
+    attendance: Attendance = Attendance()
     missing: int = 0  # workers that did not hand over their histories
     problems: Sequence[str] = ()  # of the storm itself: what was to happen and did not
 
     @property
     def ok(self) -> bool:
-        """Clean, of all histories, and of a storm in which something happened."""
-        return self.verdict.ok and not self.leftover and not self.missing and not self.problems and self.verdict.seen > 0
+        """Clean, of all histories, and of a storm to which everybody came and in which something happened."""
+        whole = not self.absence or self.attendance.cut_short
+        return (
+            self.verdict.ok and whole and not self.leftover and not self.missing and not self.problems and self.verdict.seen > 0
+        )
+
+    @property
+    def absence(self) -> str:
+        """Who did not come; empty where everybody did."""
+        return self.attendance.told(self.verdict.clients)
 
     def lines(self) -> list[str]:
         """What there is to tell of it."""
@@ -95,6 +117,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         ]
         if len(self.verdict.faults) > MOST_FAULTS:
             lines.append(f"  and {len(self.verdict.faults) - MOST_FAULTS} more")
+        if self.absence:
+            lines.append(f"  {self.absence}")
         if self.leftover:
             lines.append(f"  at the end: {self.leftover}")
         if self.missing:
@@ -105,7 +129,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return [*lines, f"the load test itself kept packets waiting for {self.cost.late_ms} ms at most"]
 
 
-def judged(handovers: Sequence[Handover], *, tolerance_ms: int, missing: int, problems: Sequence[str] = ()) -> Outcome:
+def judged(
+    handovers: Sequence[Handover],
+    attendance: Attendance,
+    *,
+    tolerance_ms: int,
+    missing: int,
+    problems: Sequence[str] = (),
+) -> Outcome:
     """The outcome of a storm from what all its processes handed over."""
     histories = []
     for handover in handovers:
@@ -115,6 +146,7 @@ def judged(handovers: Sequence[Handover], *, tolerance_ms: int, missing: int, pr
         verdict=check(histories, tolerance_ms=tolerance_ms),
         leftover=sum((handover.leftover for handover in handovers), Leftover()),
         cost=sum((handover.cost for handover in handovers), Cost(processes=0)),
+        attendance=attendance,
         missing=missing,
         problems=(*problems, *(problem for handover in handovers for problem in handover.problems)),
     )

@@ -3,6 +3,7 @@
 A person is a chain of sessions of which each resumes the one before: one page of one user, over its connections. Nobody's name is kept.
 """
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -48,7 +49,9 @@ class Stay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Away(msgspec.Struct, frozen=True, kw_only=True):
-    """From when to when somebody has no connection, in seconds from the start; `ends_s` None: for good."""
+    """From when to when somebody has no connection, in seconds from the start of the log: from the first on where `begins_s` is -inf,
+    for good where `ends_s` is None.
+    """
 
     begins_s: float
     ends_s: float | None
@@ -66,8 +69,8 @@ class Someone(msgspec.Struct, frozen=True, kw_only=True):
         return next((stay for stay in reversed(self.stays) if stay.opens_s <= now_s + _SERVER_ENDS_S), self.stays[0])
 
     def absences(self) -> list[Away]:
-        """Before, between and behind the stays."""
-        found, since, said = [], 0.0, True
+        """Before the stays, between and behind them."""
+        found, since, said = [], -math.inf, True
         for stay in self.stays:
             if stay.opens_s > since:
                 found.append(Away(begins_s=since, ends_s=stay.opens_s, said=said))

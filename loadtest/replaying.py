@@ -1,4 +1,8 @@
-"""A person who does what somebody of a real log did: the same connections at the same distances, with tokens that end as theirs did."""
+"""A person who does what somebody of a real log did: the same connections at the same distances, with tokens that end as theirs did.
+
+The log begins once everybody is there (`Scenario.ahead_s`), each of them away until they first came: nobody is late by Locust's ramp. Where
+this process is late all the same, what is timed counts from the moment of the log.
+"""
 
 from functools import partial
 
@@ -18,7 +22,7 @@ def join(storm: Storm, name: str, someone: Someone) -> Person:
     """They take part, and are away until they first came."""
 
     def moment(at_s: float | None) -> float:
-        return NEVER if at_s is None else monotonic_at(storm.began + at_s)
+        return NEVER if at_s is None else monotonic_at(storm.began + storm.scenario.ahead_s + at_s)
 
     away = [Away(moment(one.begins_s), moment(one.ends_s), said=one.said) for one in someone.absences()]
     renews = any(stay.renews for stay in someone.stays)
@@ -29,7 +33,7 @@ def join(storm: Storm, name: str, someone: Someone) -> Person:
 
 
 def _token(storm: Storm, name: str, someone: Someone, renewal: bool) -> Token:
-    now_s = storm.now_s
+    now_s = storm.now_s - storm.scenario.ahead_s
     stay = someone.at(now_s)
     ends_s = stay.last_token_s if renewal else stay.first_token_s
     if storm.quiet:  # the recorded ones are over; everybody comes once more, to be judged

@@ -58,7 +58,8 @@ def _verdict(result: Result) -> Iterator[str]:
     counts = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in verdict.counts.items())
     yield f'<div class="verdict {"good" if result.ok else "bad"}">Verdict: {said}'
     yield f"<p>{verdict.clients:,} clients, {verdict.acked:,} messages acked, {verdict.seen:,} events seen: {counts}</p>"
-    wrong = [str(verdict.leftover)] if verdict.leftover else []
+    wrong = [verdict.absence] if verdict.absence else []
+    wrong += [str(verdict.leftover)] if verdict.leftover else []
     wrong += [f"{verdict.missing} workers did not hand over what their users saw"] if verdict.missing else []
     yield from (f"<p>{escape(line)}</p>" for line in (*wrong, *verdict.problems))
     yield "</div>"

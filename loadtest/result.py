@@ -43,6 +43,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     leftover: Leftover
     missing: int
     problems: list[str]
+    absence: str = ""  # what there is to say where fewer people came than were asked for
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +136,7 @@ def _judgement(outcome: Outcome) -> Judgement:
         leftover=outcome.leftover,
         missing=outcome.missing,
         problems=list(outcome.problems),
+        absence=outcome.absence,
     )
 
 
@@ -164,6 +166,7 @@ def _figures(measured: Measures, outcome: Outcome, struck_s: float | None) -> di
         "duplicated": counts["duplicated"],
         "out_of_order": counts["out_of_order"],
         "late": counts["late"],
+        "early": counts["early"],
         "own_late_ms": outcome.cost.late_ms,
     }
 

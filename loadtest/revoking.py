@@ -1,6 +1,7 @@
 """The tokens of some people of one process are withdrawn, by the API of any node, several at a time."""
 
 import urllib.request
+from collections.abc import Mapping
 
 import gevent
 import msgspec
@@ -46,11 +47,12 @@ class Revoking:
     def _revoke(self, number: int, person: Person) -> None:
         """An operator of its own for each: they have quotas, too."""
         hosts, user, error = self._storm.plan.hosts, person.client.user, ""
-        person.client.being_withdrawn()
+        # An answer may be lost, and be that of a withdrawal that is done, or is still to be: asked again, it takes back nothing newer.
+        asked = {"user": user, "before": person.client.being_withdrawn()}
         for attempt in range(TRIES):
             try:
                 admin = self._storm.plan.mint(f"{user}-admin", _TTL_S, scope="admin")
-                _post(f"{hosts[(number + attempt) % len(hosts)]}/api/revoke", admin.text, {"user": user})
+                _post(f"{hosts[(number + attempt) % len(hosts)]}/api/revoke", admin.text, asked)
             except (OSError, TokenUnavailable) as fault:
                 error = str(fault)
                 gevent.sleep(_PAUSE_S)
@@ -61,7 +63,7 @@ class Revoking:
         self.problems.append(f"the tokens of {user} could not be withdrawn: {error}")
 
 
-def _post(url: str, token: str, body: dict[str, str]) -> None:
+def _post(url: str, token: str, body: Mapping[str, object]) -> None:
     """Raises `OSError` unless it is answered with 200."""
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
     request = urllib.request.Request(url, msgspec.json.encode(body), headers)  # noqa: S310 - a node of the operator's own

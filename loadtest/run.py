@@ -22,7 +22,8 @@ from loadtest.closing import Closing
 from loadtest.faults import Faults, Hook, LocalFaults
 from loadtest.local_cluster import LocalCluster
 from loadtest.options import Plan, Unfit, plan_of
-from loadtest.outcome import Cost, Handover, judged
+from loadtest.outcome import Attendance, Cost, Handover, judged
+from loadtest.places import Place
 from loadtest.processes import own_cpu_seconds, resident_kib
 from loadtest.requests import Requests
 from loadtest.result import Result, result_of
@@ -31,10 +32,12 @@ from loadtest.scenarios import ALL_KINDS
 from loadtest.shapes import Shape
 from loadtest.storm import Person, Storm
 from loadtest.striking import Striker
+from loadtest.ushers import Ushers
 
 BEGIN, REPORT = "tidegate-begin", "tidegate"
 _LOOK_S = 1.0
 _PROGRESS_EVERY = 2  # looks
+_EARLY_S = 1.0  # before its time, and a storm was ended by hand: it runs for whole seconds, by another timer
 _log = logging.getLogger("tidegate.storm")
 
 
@@ -52,11 +55,12 @@ class Run:
         self._revoking: Revoking | None = None
         self._striker: Striker | None = None
         self._ticker: gevent.Greenlet | None = None
-        self._joined = 0
         self._before = (0.0, 0)  # processor time and memory, before anybody came
         self._begin: Mapping[str, Any] = {}  # what the master says of it to its workers
         self._once, self._said, self._handed_over = RLock(), False, False
         self._closing = Closing(environment, self.storm, self._hand_over)
+        assert environment.runner is not None
+        self._ushers = Ushers(environment.runner)
         events = environment.events
         for event, listener in (
             (events.test_start, self._start),
@@ -68,7 +72,6 @@ class Run:
             (events.worker_report, self._told_by_worker),
         ):
             event.add_listener(listener)
-        assert environment.runner is not None
         if isinstance(environment.runner, WorkerRunner):
             environment.runner.register_message(BEGIN, self._told_begin)
 
@@ -93,19 +96,14 @@ class Run:
 
     def join(self, kind: str) -> Person:
         """A new user of this process."""
-        name, number = self.next_user()
-        return self.storm().join(kind, name, number)
+        name, place = self.next_user(kind)
+        return self.storm().join(kind, name, place.arrival)
 
-    def next_user(self) -> tuple[str, int]:
-        """The name of a new user of this process, and their number in it."""
-        number, self._joined = self._joined, self._joined + 1
+    def next_user(self, kind: str) -> tuple[str, Place]:
+        """The name of a new user of this kind, and their place among all of the storm."""
         assert self.plan is not None
-        return f"{self.plan.prefix}-{self.worker}-{number}", number
-
-    @property
-    def worker(self) -> int:
-        """Which of the workers this process is; 0 where it is alone."""
-        return getattr(self._environment.runner, "worker_index", 0)
+        place = self._ushers.take(kind)
+        return f"{self.plan.prefix}-{kind.lower()}-{place.number}", place
 
     @property
     def workers(self) -> int:
@@ -134,7 +132,8 @@ class Run:
             began, options = self._begin["began"], Namespace(**self._begin["options"])
             host = options.host
         self.plan = self.board = self._storm = self.result = self._unwritten = None
-        self._joined, self._handed_over = 0, False
+        self._handed_over = False
+        self._ushers.begin()
         try:
             self.plan = plan = plan_of(options, host)
         except Unfit as unfit:  # of a form: a command line was judged before
@@ -260,7 +259,10 @@ class Run:
     ) -> None:
         for handover in handovers:
             board.measured.merge(handover.measures)
-        outcome = judged(handovers, tolerance_ms=plan.tolerance_ms, missing=missing, problems=problems)
+        runner = self._environment.runner
+        assert runner is not None
+        attendance = Attendance(asked=runner.target_user_count, cut_short=lasted_s < plan.scenario.run_s - _EARLY_S)
+        outcome = judged(handovers, attendance, tolerance_ms=plan.tolerance_ms, missing=missing, problems=problems)
         assert self._striker is not None
         self.result = result_of(
             plan,

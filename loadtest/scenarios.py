@@ -23,6 +23,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     people: Mapping[str, int] = msgspec.field(default_factory=lambda: {TALKER: 3, LISTENER: 4, LURKER: 2, HOPPER: 1})  # weights
     users: int = 300
     arrive_s: float = 10.0  # within which they come
+    ahead_s: float = 0.0  # before a log begins: everybody is to have come by then
     run_s: float = 60.0
     rooms: int = 20  # of the whole storm
     rooms_each: int = 2  # that one person is in

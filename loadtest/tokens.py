@@ -23,10 +23,11 @@ class TokenUnavailable(Exception):
 
 
 class Token(msgspec.Struct, frozen=True):
-    """A token, and when it ends by its own word: in ms since the epoch."""
+    """A token, and when it ends and was issued by its own word: in ms since the epoch, rounded down. None: it does not say."""
 
     text: str
     ends_at: int
+    issued_at: int | None = None
 
 
 class Mint(Protocol):
@@ -45,7 +46,7 @@ def minted(secret: str, *, issuer: str | None = None, audience: str | None = Non
     def mint(user: str, ttl_s: float, *, scope: str | None = None) -> Token:
         now = clock.wall()
         claims = {"sub": user, "iat": now, "exp": now + ttl_s, **fixed} | ({"scope": scope} if scope else {})
-        return Token(jwt.encode(claims, key, algorithm="HS256", headers=headers), int((now + ttl_s) * 1000))
+        return Token(jwt.encode(claims, key, algorithm="HS256", headers=headers), int((now + ttl_s) * 1000), int(now * 1000))
 
     return mint
 
@@ -56,6 +57,7 @@ class _Answer(msgspec.Struct):
 
 class _Claims(msgspec.Struct):
     exp: float
+    iat: float | None = None
 
 
 def fetched(url: str) -> Mint:
@@ -67,18 +69,17 @@ def fetched(url: str) -> Mint:
         request = urllib.request.Request(url, msgspec.json.encode(asked), headers)  # noqa: S310 - the operator's own URL
         try:
             with urllib.request.urlopen(request, timeout=FETCH_S) as answer:  # noqa: S310
-                text = msgspec.json.decode(answer.read(), type=_Answer).token
-                return Token(text, ends_at(text))
+                return read(msgspec.json.decode(answer.read(), type=_Answer).token)
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             raise TokenUnavailable(str(error)) from None
 
     return fetch
 
 
-def ends_at(text: str) -> int:
-    """When a token ends, in ms since the epoch, as it says itself. Raises `ValueError` where it does not."""
+def read(text: str) -> Token:
+    """A token with what it says itself. Raises `ValueError` where it does not say when it ends."""
     parts = text.split(".")
     if len(parts) != 3:
         raise ValueError("not a token of three parts")
-    claims = urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
-    return int(msgspec.json.decode(claims, type=_Claims).exp * 1000)
+    claims = msgspec.json.decode(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)), type=_Claims)
+    return Token(text, int(claims.exp * 1000), None if claims.iat is None else int(claims.iat * 1000))

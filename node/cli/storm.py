@@ -64,7 +64,8 @@ _Prefix = Annotated[
 ]
 _Settle = Annotated[float | None, Takes(meaning="that everybody has at the end to be back", shown="SECONDS", kind=seconds(0))]
 _Tolerance = Annotated[
-    int | None, Takes(meaning="ms past a session's end that count for the way", shown="MS", kind=whole(0, 60_000))
+    int | None,
+    Takes(meaning="ms past or before a session's end that count for the way and the clocks", shown="MS", kind=whole(0, 60_000)),
 ]
 _Hook = Annotated[
     str | None,
@@ -152,12 +153,9 @@ def storm(
             return 1
     if compare:
         return _run(["-m", "loadtest.compare", *compare, *(["--report", report] if report else [])], {})
-    if scenario is None and not worker:
-        raise ConfigurationError([f"SCENARIO: takes {one_of(*SCENARIOS).takes}, got nothing"])
-    if not (host or local or worker):
-        raise ConfigurationError(["--host or --local: takes one of them, got none"])
-    if host and local:
-        raise ConfigurationError(["--host or --local: takes one of them, got both"])
+    problems = _unfit(scenario, host=host, local=local, worker=worker, master=master, processes=processes)
+    if problems:
+        raise ConfigurationError(problems)
     if local:
         flags["local"] = nodes
     if not worker:
@@ -169,6 +167,24 @@ def storm(
     return _run(
         ["-m", "locust", "-f", _locustfile(), "--brief", "--loglevel", "WARNING", *_as_flags(flags)], _key(settings, local=local)
     )
+
+
+def _unfit(
+    scenario: str | None, *, host: str | None, local: bool, worker: bool, master: bool, processes: int | None
+) -> list[str]:
+    """What of the flags does not fit together: Locust would say it in other words, and end with 1."""
+    found = []
+    if scenario is None and not worker:
+        found.append(f"SCENARIO: takes {one_of(*SCENARIOS).takes}, got nothing")
+    if not worker and bool(host) == local:
+        found.append(f"--host or --local: takes one of them, got {'both' if local else 'none'}")
+    if master and worker:
+        found.append("--master or --worker: takes one of them, got both")
+    if master and processes:
+        found.append(
+            "--master or --processes: takes one of them, got both: workers of this machine find their master by themselves"
+        )
+    return found
 
 
 _OWN = ("local", "nodes", "report")  # that are put into other words

@@ -91,6 +91,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         high_bytes: int,
         clock: Callable[[], int],
         admit: Callable[[str, str], Refusal | None],
+        seat: Callable[[str], Refusal | None],
         judge: Callable[[dict[str, Any], Connection | None], Awaitable[Refusal | None]],
         origin_allowed: Callable[[str, dict[str, Any]], bool],
         **options: Any,
@@ -107,7 +108,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         self.on_open: Callable[[Connection], None]
         self.on_closed: Callable[[Connection, EndReason], None]
         self.on_drained: Callable[[Connection], None] = lambda connection: None
-        self._high, self._clock, self._admit, self._judge = high_bytes, clock, admit, judge
+        self._high, self._clock, self._admit, self._seat, self._judge = high_bytes, clock, admit, seat, judge
         self._heartbeats = Heartbeats(self.ping_interval, self.ping_timeout)
         self._polling: set[Connection] = set()  # those that began so, and perhaps do not any more
         self._ended: OrderedDict[str, tuple[Refusal, list[str]]] = OrderedDict()  # and what was left to say
@@ -209,7 +210,7 @@ class EngineServer(engineio.AsyncServer):  # type: ignore[misc]
         refusal = None
         if not environ["asgi.scope"].get("state", {}).get("tidegate.gated"):  # else `server.HttpProtocol` has asked
             refusal = self._admit(environ["QUERY_STRING"], transport_of(environ))
-        refusal = refusal or await self._judge(environ, None)
+        refusal = refusal or await self._judge(environ, None) or self._seat(transport_of(environ))
         if refusal is not None:
             return _refused(refusal)
         connection = Connection(

@@ -39,16 +39,20 @@ class Entry:
         reason = "draining" if draining else self._ready()
         if reason is None and connections >= self._max:
             reason = "server_busy"
-        wait_s = 1 + int(self._draw() * 3)
-        if reason is None:
-            asked = self._door.ask(query, self._clock())
-            if asked is None:
-                return None
-            reason, wait_s = "server_busy", asked
+        if reason is not None:
+            return self._turn_away(reason, transport, began_s)
+        wait_s = self._door.ask(query, self._clock())
+        return None if wait_s is None else self._turn_away("server_busy", transport, began_s, wait_s)
+
+    def seat(self, transport: str, *, connections: int) -> Refusal | None:
+        """The hard cap once more, where the connection is opened: many may have been let in before the first of them was."""
+        return None if connections < self._max else self._turn_away("server_busy", transport, time.perf_counter())
+
+    def _turn_away(self, reason: str, transport: str, began_s: float, wait_s: int | None = None) -> Refusal:
+        """`wait_s`: when to come again, where that is known."""
         code = "draining" if reason == "draining" else "server_busy"
-        refusal = Refusal(503, code, f"not serving now: {reason}", wait_s)
         self._witness.turned_away(code, transport, began_s, reason)
-        return refusal
+        return Refusal(503, code, f"not serving now: {reason}", wait_s or 1 + int(self._draw() * 3))
 
     async def judge(self, environ: dict[str, Any]) -> Refusal | None:
         """Judge the request that begins a connection, where handshakes are judged globally."""

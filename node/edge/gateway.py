@@ -78,6 +78,7 @@ class Gateway:
             high_bytes=outbox_bytes,
             clock=clock,
             admit=self._admit,
+            seat=self._seat,
             judge=self._judge_request,
             origin_allowed=origin_allowed,
             max_http_buffer_size=payload_bytes,
@@ -180,6 +181,9 @@ class Gateway:
 
     def _admit(self, query: str, transport: str) -> Refusal | None:
         return self._entry.admit(query, transport, connections=self.roster.connection_count, draining=self.draining)
+
+    def _seat(self, transport: str) -> Refusal | None:
+        return self._entry.seat(transport, connections=self.roster.connection_count)
 
     async def _judge_request(self, environ: dict[str, Any], connection: Connection | None) -> Refusal | None:
         """Judge an HTTP request that begins a connection, or one of a connection that polls: a bad one ends it."""

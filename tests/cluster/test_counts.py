@@ -146,7 +146,7 @@ class Storm:
     @staticmethod
     async def _over_http(book: Book, place: int) -> None:
         """Commands that are refused there, each by something else; one whose token is refused is none."""
-        async with httpx.AsyncClient(base_url=book.url) as http:
+        async with async_http(base_url=book.url) as http:
             path, asks = "/api/rooms/nowhere/messages", bearer(token(f"poster-{place}", scope="chat publish"))
             for command, outcome, answer in (
                 ("message:send", "room_not_found", await http.post(path, headers=asks, json={"text": "hi"})),

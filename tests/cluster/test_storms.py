@@ -3,10 +3,12 @@
 Some storms run side by side: they wait for their moments most of the time.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +27,10 @@ SHARED = {
     "cross-check": ("--run-time", "7"),
     "stock": ("--scenario", "cliff", "--clients", "stock", "--cliff-at", "5", "--run-time", "10"),
     "two-workers": ("--scenario", "cliff", "--processes", "2", "--cliff-at", "6", "--run-time", "11"),
+    "replay": ("--sessions", "sessions.jsonl", "--processes", "2", "--users", "5", "--spawn-rate", "5", "--run-time", "6"),
 }
+#: The nodes at which the people of the log to replay were, each from so many seconds on to its end.
+RECORDED = (("n1", 0), ("n1", 0.1), ("n2", 0.2), ("n1", 0.5), ("n2", 1))
 #: Each on a local cluster of its own, of which it ends nodes.
 LOCAL = {
     "rolling": ("--local", "2", "--cliff-at", "4", "--run-time", "25", "--settle", "30"),
@@ -38,23 +43,50 @@ Storms = Mapping[str, "Future[Done]"]
 
 
 @pytest.fixture(scope="module")
-def storms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storms]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The nodes of those that share them."""
+    with Cluster(tmp_path_factory.mktemp("shared"), UNHURRIED, count=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def storms(shared: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storms]:
     """All of them, under way or about to be."""
     folder = tmp_path_factory.mktemp("storms")
-    with Cluster(folder, UNHURRIED, count=2) as cluster, ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         found = {}
+        (folder / "replay").mkdir()
+        (folder / "replay" / "sessions.jsonl").write_text("".join(recorded(*one) for one in enumerate(RECORDED)))
         for name, flags in {**LOCAL, **SHARED}.items():
             scenario = () if "--scenario" in flags else ("--scenario", name)
-            urls = [] if name in LOCAL else cluster.urls
+            urls = [] if name in LOCAL else shared.urls
             found[name] = pool.submit(storm, urls, folder / name, *PEOPLE, "--prefix", name, *scenario, *flags)
         yield found
 
 
-def clean(storms: Storms, name: str) -> Done:
+def recorded(number: int, someone: tuple[str, float]) -> str:
+    """As `tidegate sessions --json` has it: of somebody who was there for two seconds."""
+    node, since_s = someone
+    times = {"opened_at": int(since_s * 1000), "closed_at": int(since_s * 1000) + 2_000, "expires_at": 3_600_000}
+    return json.dumps({"session": f"s{number}", "node": node, "namespace": "/", "reason": "client", **times}) + "\n"
+
+
+def first_sessions(shared: Cluster, prefix: str) -> dict[str, dict[str, Any]]:
+    """Of everybody whose name begins so, by the rest of it."""
+    told = shared[0].tidegate("sessions", "--since", "1h ago", "--json")
+    assert told.returncode == 0, told.stderr
+    found: dict[str, dict[str, Any]] = {}
+    for one in sorted(map(json.loads, told.stdout.splitlines()), key=lambda session: session["opened_at"]):
+        if one["user"].startswith(f"{prefix}-"):
+            found.setdefault(one["user"].removeprefix(f"{prefix}-"), one)
+    return found
+
+
+def clean(storms: Storms, name: str, *, people: int = 24) -> Done:
     """It has ended well."""
     done = storms[name].result()
     assert done.code == 0, done.told
-    assert done.verdict.startswith("verdict: clean: 24 clients, "), done.told
+    assert done.verdict.startswith(f"verdict: clean: {people} clients, "), done.told
     assert done.result is not None and done.result.ok
     return done
 
@@ -137,12 +169,27 @@ def test_stock_clients(storms: Storms) -> None:
     assert done.code == (0 if done.faults("lost") + done.faults("hole") == 0 else 1)
 
 
-def test_two_workers_are_one_storm(storms: Storms) -> None:
-    """Their tokens end in the same moment, their histories are judged together, their measures add up."""
+def test_two_workers_are_one_storm(storms: Storms, shared: Cluster) -> None:
+    """Their tokens end in the same moment, histories are judged together, measures add up; who takes part is the same as with one."""
     done = clean(storms, "two-workers")
     assert done.result is not None and done.result.cost.processes == 2
     assert done.result.times["connect"].count == 24 == sum(done.result.series["let in"][:5])
     assert sum(done.result.series["lost"]) == sum(done.result.series["lost"][5:9]) == done.result.ends["token_expired"]
+    clean(storms, "cliff")
+    assert first_sessions(shared, "two-workers").keys() == first_sessions(shared, "cliff").keys()
+
+
+def test_replay(storms: Storms, shared: Cluster) -> None:
+    """Each person of the log comes once, whichever of two workers has how many of them: at their node, and not before they did."""
+    done = clean(storms, "replay", people=5)
+    assert done.result is not None
+    found = first_sessions(shared, "replay")
+    assert {name: session["node"] for name, session in found.items()} == {
+        f"replayer-{number}": node for number, (node, _) in enumerate(RECORDED)
+    }
+    ahead_s = 2.0  # a second in which they are set up, and one more
+    for number, (_, since_s) in enumerate(RECORDED):
+        assert found[f"replayer-{number}"]["opened_at"] >= 1000 * (done.result.began + ahead_s + since_s) - 10
 
 
 # What has to be found
@@ -154,12 +201,13 @@ FAULTS = {
     "twice": (2_000, ("--rate", "1", "--run-time", "7"), {"duplicated"}),
     "swap": (2_000, ("--rate", "1", "--run-time", "7"), {"out_of_order"}),
     "late": (0, ("--rate", "1", "--ttl", "3", "--renewing", "0.5", "--run-time", "6"), {"late"}),
+    "early": (0, ("--rate", "1", "--ttl", "3", "--renewing", "0.5", "--run-time", "6"), {"early"}),
     "accept": (0, ("--rate", "0.5", "--scenario", "morning", "--cliff-at", "5", "--run-time", "8"), {"accepted", "late"}),
 }
 
 
 def test_each_fault_of_a_node_is_found(tmp_path: Path) -> None:
-    """One delivery of 10,000 left out, one made twice, two swapped, some past a token's end, ended tokens taken: exit 1, by name."""
+    """Deliveries left out (one of 10,000), made twice, swapped, past an end; sessions ended before it, ended tokens taken: exit 1."""
     with ExitStack() as stack:
         found = {}
         for fault, (every, flags, _) in FAULTS.items():

@@ -38,7 +38,10 @@ def test_what_is_missing_or_wrong_is_said_in_a_line(tmp_path: Path) -> None:
     for arguments, lines in (
         ((), ["SCENARIO: takes steady, cliff, "]),
         (("cliff",), ["--host or --local: takes one of them, got none"]),
-        (("cliff", "--local", *nodes), ["--host or --local: takes one of them, got both"]),
+        (
+            ("cliff", "--local", *nodes, "--master", "--processes", "2"),
+            ["--host or --local: takes one of them, got both", "--master or --processes: takes one of them, got both"],
+        ),
         (
             ("clif", "--local", "--users", "none"),
             ["SCENARIO: takes steady, ", "--users: takes a whole number from 1 to "],

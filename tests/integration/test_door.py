@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -51,6 +52,20 @@ async def test_no_way_around_admission(tmp_path: Path, path: str) -> None:
         async with raw_client(cluster[0].url), tcp(cluster[0]) as (reader, writer):
             writer.write(upgrade(path))
             assert (await reader.readline()).startswith(b"HTTP/1.1 503 ")
+
+
+async def test_a_full_node_is_full_for_who_come_together(tmp_path: Path) -> None:
+    """Twenty whom it meets in one turn of its loop, and room for five: five come in."""
+    with Cluster(tmp_path, {"max_sessions": "5"}, count=1) as cluster:
+        cluster[0].pause()
+        async with contextlib.AsyncExitStack() as stack:
+            comers = [await stack.enter_async_context(tcp(cluster[0])) for _ in range(20)]
+            for _, writer in comers:
+                writer.write(upgrade("/socket.io/"))
+                await writer.drain()
+            cluster[0].resume()
+            answers = Counter([(await reader.readline())[9:12] for reader, _ in comers])
+        assert answers == {b"101": 5, b"503": 15}
 
 
 async def test_a_head_without_end(node: NodeProcess) -> None:

@@ -164,13 +164,37 @@ def renews_who_asked_too_late(script: Script) -> None:
     script.answer(script.asked_to_renew(), {"ok": True, "expires_at": int((script.ends_at + 60) * 1000)})
 
 
-#: By script: how long past the end the client's process is busy, what it saw, and how much of that was late.
-PLAYS: dict[Callable[[Script], None], tuple[float, int, int]] = {
-    piles_up: (1.0, 501, 0),
-    says_past_the_end: (0.0, 2, 1),
-    renews_and_says_so_late: (0.0, 2, 0),
-    refuses_to_renew: (0.0, 1, 1),
-    renews_who_asked_too_late: (0.0, 1, 1),
+def ends_too_early(script: Script) -> None:
+    script.say()
+    script.past_the_end(-1.0)
+    script.event("auth:expired", {"code": "token_expired"})
+    script.past_the_end(-0.5)
+
+
+def ends_in_time(script: Script) -> None:
+    script.say()
+    script.past_the_end(0.0)
+    script.event("auth:expired", {"code": "token_expired"})
+
+
+def renews_and_ends_as_if_it_had_not(script: Script) -> None:
+    script.say()
+    script.answer(script.asked_to_renew(), {"ok": True, "expires_at": int((script.ends_at + 60) * 1000)})
+    script.past_the_end(0.0)
+    script.event("auth:expired", {"code": "token_expired"})
+
+
+NOTHING, LATE, EARLY = dict[str, int](), {"late": 1}, {"early": 1}
+#: By script: how long past the end the client's process is busy, what it saw, and what of that is a fault.
+PLAYS: dict[Callable[[Script], None], tuple[float, int, dict[str, int]]] = {
+    piles_up: (1.0, 501, NOTHING),
+    says_past_the_end: (0.0, 2, LATE),
+    renews_and_says_so_late: (0.0, 2, NOTHING),
+    refuses_to_renew: (0.0, 1, LATE),
+    renews_who_asked_too_late: (0.0, 1, LATE),
+    ends_too_early: (0.0, 1, EARLY),
+    ends_in_time: (0.0, 1, NOTHING),
+    renews_and_ends_as_if_it_had_not: (0.0, 1, EARLY),
 }
 
 
@@ -182,13 +206,13 @@ def verdicts() -> Iterator[dict[Callable[[Script], None], "Future[Verdict]"]]:
 
 
 @pytest.mark.parametrize("script", PLAYS, ids=lambda script: script.__name__)
-def test_late_is_what_came_past_the_end(
+def test_late_is_what_came_past_the_end_and_early_who_was_put_out_before_it(
     script: Callable[[Script], None], verdicts: dict[Callable[[Script], None], "Future[Verdict]"]
 ) -> None:
     """And not what lay unread in a busy process since before it, nor what a renewal asked for in time had given a right to."""
-    _, seen, late = PLAYS[script]
+    _, seen, faults = PLAYS[script]
     verdict = verdicts[script].result(LIMIT_S)
-    assert (verdict.seen, verdict.counts["late"], len(verdict.faults)) == (seen, late, late), verdict.faults
+    assert (verdict.seen, {kind: count for kind, count in verdict.counts.items() if count}) == (seen, faults), verdict.faults
 
 
 def test_the_pulse_is_behind_the_loops_last_look_at_the_sockets() -> None:

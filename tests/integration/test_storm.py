@@ -68,7 +68,9 @@ def test_a_storm_that_is_stopped_is_judged_too_and_an_objective_may_fail_it(clus
 
 
 def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Path) -> None:
-    """A worker that ends early takes along what its people saw: exit 1, by name. Ctrl-C ends none of them; asked twice is asked once."""
+    """A worker that ends early takes along what its people saw: exit 1, by name. Ctrl-C ends none of them; asked twice is asked once. Nor
+    is it clean when its time was over before everybody had come.
+    """
 
     def of_two(name: str) -> Storming:
         people = ("--users", "6", "--spawn-rate", "6", "--rate", "5", "--processes", "2", "--brief", "--prefix", name)
@@ -80,7 +82,9 @@ def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Pa
         (tmp_path / "file").touch()
         alone = ("--users", "3", "--spawn-rate", "3", "--settle", "1", "--brief", "--report", str(tmp_path / "file" / "report"))
         twice = Storming([f"http://127.0.0.1:{nobody.getsockname()[1]}"], tmp_path / "twice", *alone)
-        for storming in (left, whole, twice):
+        slow = ("--users", "600", "--spawn-rate", "1", "--rate", "5", "--run-time", "4", "--prefix", "few", "--brief")
+        few = Storming(cluster.urls, tmp_path / "few", *slow)
+        for storming in (left, whole, twice, few):
             stack.callback(storming.close)
         twice.wait_said("0 of 3 here")
         twice.stop()
@@ -93,7 +97,7 @@ def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Pa
         whole.stop()
         left.wait_said(" quit. ")
         left.stop()
-        one, half, both = twice.done(), left.done(), whole.done()
+        one, half, both, some = twice.done(), left.done(), whole.done(), few.done()
     assert one.code == 1, one.told
     assert one.verdict.startswith("verdict: NOT CLEAN: 3 clients, 0 acked, 0 seen: ") and "3 not back" in one.output
     assert "\nno report: " in one.output and "Traceback (most recent call last)" not in one.output
@@ -103,6 +107,10 @@ def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Pa
     assert "  1 workers did not hand over what their users saw" in half.output.splitlines()
     assert both.code == 0, both.told
     assert both.verdict.startswith("verdict: clean: 6 clients, ")
+    assert some.code == 1 and some.result is not None, some.told
+    assert re.fullmatch(r"[1-9]\d? of 600 people came", some.result.verdict.absence), some.told
+    assert not some.result.verdict.leftover and not any(some.result.verdict.counts.values()), some.told
+    assert f"<p>{some.result.verdict.absence}</p>" in (tmp_path / "few" / "report.html").read_text()
 
 
 def free_port() -> int:

@@ -184,6 +184,21 @@ def test_who_is_not_put_out_has_outstayed(run: list[History], data: Draw, over: 
     assert check(planted, tolerance_ms=tolerance).counts["outstayed"] == (over > tolerance)
 
 
+@given(runs(), st.data(), st.integers(1, 10_000), st.integers(0, 10_000))
+def test_who_is_told_of_the_end_before_it_is_put_out_early(run: list[History], data: Draw, under: int, tolerance: int) -> None:
+    """By more than the tolerance, and only then; who is told at the end or behind it, or goes before it untold, is not."""
+    at, ends_at = data.draw(st.integers(0, len(run) - 1)), 20_000
+    stays = [
+        Stay(entered_at=1_000, ends_at=ends_at, left_at=ends_at - under),
+        Stay(entered_at=1_000, ends_at=ends_at, left_at=ends_at + 100, expired_at=ends_at + data.draw(st.integers(0, 99))),
+        Stay(entered_at=1_000, ends_at=ends_at, left_at=ends_at, expired_at=ends_at - under),
+    ]
+    planted = [_replace(history, stays=stays) if n == at else history for n, history in enumerate(run)]
+    (fault,) = _only(planted, "early")
+    assert (fault.client, fault.event) == (run[at].client, f"{under} ms too early")
+    assert check(planted, tolerance_ms=tolerance).counts["early"] == (under > tolerance)
+
+
 def _unnumbered(run: list[History]) -> list[History]:
     """The same of a server that gives no seq."""
     return [
@@ -219,5 +234,5 @@ def test_the_verdict_reads_as_one_line() -> None:
     """What a storm prints at its end."""
     history = History(client="c", acks=[Ack(room="r", seq=1, event="c/a")], watches=[Watch(room="r", after=0)])
     assert str(check([history])) == (
-        "1 clients, 1 acked, 0 seen: 1 lost, 0 hole, 0 duplicated, 0 out of order, 0 disagreeing, 0 late, 0 accepted, 0 outstayed"
+        "1 clients, 1 acked, 0 seen: 1 lost, 0 hole, 0 duplicated, 0 out of order, 0 disagreeing, 0 late, 0 early, 0 accepted, 0 outstayed"
     )

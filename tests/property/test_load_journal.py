@@ -81,16 +81,24 @@ def test_what_one_client_can_tell_by_itself_is_counted_at_once() -> None:
 
 
 def test_stays_are_handed_over() -> None:
-    """Each from its beginning to its end, with the right that it had at last; the open one has no end."""
+    """Each from its beginning to its end, with the right that it had at last, and when it was told of its end; the open one has no end."""
     names = Names()
     journal = Journal("c", names)
     journal.left(at=1)  # there was none
+    journal.expired(at=1)
     journal.entered(at=10, ends_at=20)
     journal.stays_until(30)
     journal.left(at=29)
     journal.left(at=99)  # it had ended already
+    journal.expired(at=99)
     journal.entered(at=40, ends_at=50)
+    journal.expired(at=51)
+    journal.expired(at=52)  # it was told already
+    journal.stays_until(55)
+    journal.left(at=60)
+    journal.entered(at=70, ends_at=80)
     assert journal.pages().history(names).stays == [
         Stay(entered_at=10, ends_at=30, left_at=29),
-        Stay(entered_at=40, ends_at=50),
+        Stay(entered_at=40, ends_at=55, left_at=60, expired_at=51),
+        Stay(entered_at=70, ends_at=80),
     ]

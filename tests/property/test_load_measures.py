@@ -24,6 +24,15 @@ def test_a_percentile_is_what_that_share_does_not_exceed(values: Sequence[float]
     assert times.summary().max_ms == round(1000 * max(values), 1)
 
 
+def test_what_two_clocks_have_under_nothing_counts_as_nothing() -> None:
+    """In every figure alike: it takes nothing off a mean, and is no percentile below it."""
+    times = Times()
+    for seconds in (-0.5, 0.0, 0.5):
+        times.add(seconds)
+    summary = times.summary()
+    assert (summary.count, summary.mean_ms, summary.p50_ms, summary.max_ms) == (3, round(500 / 3, 1), 0.0, 500.0)
+
+
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from("ab"), SECONDS), max_size=40))
 def test_processes_add_up_to_one(told: Sequence[tuple[int, str, float]]) -> None:
     """Whatever each process was told: merged, over their bytes too, it is as if one had been told everything."""

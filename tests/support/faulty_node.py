@@ -2,7 +2,7 @@
 
 `TIDEGATE_TEST_FAULT` says which. Of its sessions' deliveries of messages, counted together, one in `TIDEGATE_TEST_EVERY` is left out
 (`drop`), made twice (`twice`), or comes after the next one of its room (`swap`). Sessions go on hearing their rooms past the end of their
-token (`late`). Tokens that have ended are taken (`accept`).
+token (`late`), or are ended before it (`early`). Tokens that have ended are taken (`accept`).
 """
 
 import asyncio
@@ -10,17 +10,18 @@ import os
 from typing import Any
 
 from node.auth import tokens
-from node.auth.deadlines import Kind
+from node.auth.deadlines import Kind, Schedule
 from node.cli import main
 from node.edge.connection import Parcel
 from node.edge.renewals import Renewals
 from node.edge.session import Session
 
 OVER_S = 0.8  # that a session hears its rooms too long
+UNDER_MS = 800  # that a session is ended too early
 LONGER_S = 60.0  # that a token which has ended is taken for
 FAULT, EVERY = os.environ["TIDEGATE_TEST_FAULT"], int(os.environ.get("TIDEGATE_TEST_EVERY", "10000"))
 
-_deliver, _due, _judge_claims = Session.deliver, Renewals._due, tokens._judge_claims
+_deliver, _due, _judge_claims, _set = Session.deliver, Renewals._due, tokens._judge_claims, Schedule.set
 _counted = 0
 _kept: dict[tuple[Session, str], str] = {}  # to come after the next message of this room to this session
 
@@ -52,6 +53,10 @@ def _ends_late(self: Renewals, kind: Kind, session_id: str) -> None:
         asyncio.get_running_loop().call_later(OVER_S, _due, self, kind, session_id)
 
 
+def _ends_early(self: Schedule, session: str, *, refresh_at: int, expires_at: int) -> None:
+    _set(self, session, refresh_at=refresh_at, expires_at=expires_at - UNDER_MS)
+
+
 def _takes_what_has_ended(claims: dict[str, Any], policy: tokens.Policy, now: int) -> Any:
     if claims["exp"] * 1000 <= now:
         claims = claims | {"exp": now / 1000 + LONGER_S}
@@ -63,6 +68,8 @@ if __name__ == "__main__":
         Session.alive = lambda self, now: self.ended is None  # type: ignore[method-assign]
         Session.hears = lambda self, now: True  # type: ignore[method-assign]
         Renewals._due = _ends_late  # type: ignore[method-assign]
+    elif FAULT == "early":
+        Schedule.set = _ends_early  # type: ignore[method-assign]
     elif FAULT == "accept":
         tokens._judge_claims = _takes_what_has_ended
     else:

@@ -9,7 +9,7 @@ import pytest
 
 from loadtest.options import Plan, Unfit, plan_of
 from loadtest.scenarios import SCENARIOS
-from loadtest.tokens import ends_at, minted
+from loadtest.tokens import minted, read
 
 SECRET = "a-secret-of-this-test-that-is-long-enough"
 HOST = "http://a.test:8001"
@@ -122,5 +122,7 @@ def test_tokens_live_as_long_as_they_are_to_and_say_whom_they_are_for() -> None:
     assert claims["exp"] - claims["iat"] == pytest.approx(4.5)
     assert before <= claims["iat"] <= time.time()
     assert (claims["sub"], claims["iss"]) == ("ann", "me")
-    assert found.ends_at == ends_at(token) == pytest.approx(claims["exp"] * 1000, abs=1)
+    assert found == read(token)
+    assert found.ends_at == pytest.approx(claims["exp"] * 1000, abs=1)
+    assert found.issued_at == pytest.approx(claims["iat"] * 1000, abs=1)
     assert jwt.get_unverified_header(token)["kid"] == "k1"
