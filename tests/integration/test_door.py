@@ -57,9 +57,10 @@ async def test_no_way_around_admission(tmp_path: Path, path: str) -> None:
 async def test_a_full_node_is_full_for_who_come_together(tmp_path: Path) -> None:
     """Twenty whom it meets in one turn of its loop, and room for five: five come in."""
     with Cluster(tmp_path, {"max_sessions": "5"}, count=1) as cluster:
-        cluster[0].pause()
         async with contextlib.AsyncExitStack() as stack:
             comers = [await stack.enter_async_context(tcp(cluster[0])) for _ in range(20)]
+            assert cluster[0].not_ready() == {}  # so it has accepted those before this one
+            cluster[0].pause()
             for _, writer in comers:
                 writer.write(upgrade("/socket.io/"))
                 await writer.drain()
