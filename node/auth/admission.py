@@ -14,6 +14,9 @@ DECREASE = 0.7  # at each look while it is late
 INCREASE = 0.02  # of what the cost allows, at each look while it is calm
 ENOUGH = 10  # handshakes between two looks from which their cost can be told
 SMOOTHING = 0.3
+USUAL_S = (
+    30.0  # over which the rate is averaged for who is told when to come: what a peak leaves room for is over before they are back
+)
 REFUSAL = 0.2  # of a handshake: what a refusal costs
 
 
@@ -21,9 +24,14 @@ class Capacity:
     """How many handshakes a second this node can do, from looks at its processor time and its loop's lag."""
 
     def __init__(self) -> None:
-        self.rate = TARGET / FIRST_COST_S
+        self.rate = self._usual = TARGET / FIRST_COST_S
         self._cost_s, self._others = FIRST_COST_S, 0.0  # the share of a core that goes elsewhere
         self._seen: tuple[float, float] | None = None
+
+    @property
+    def expected(self) -> float:
+        """The rate that who comes later may hope for: that of now, or of the last while."""
+        return max(self.rate, self._usual)
 
     def look(self, *, now: float, cpu_s: float, lag_s: float, admitted: int, refused: int) -> None:
         """`cpu_s` is the processor time so far, `lag_s` how late the loop is; `admitted` and `refused` since the last look."""
@@ -35,14 +43,16 @@ class Capacity:
         if work >= ENOUGH:
             cost = max(1e-5, (used - self._others * passed) / work)
             self._cost_s += SMOOTHING * (cost - self._cost_s)
-        elif not work:
-            self._others += SMOOTHING * (min(1.0, used / passed) - self._others)
+        else:  # a few that come all the time must not keep a peak of other work in memory
+            others = max(0.0, used - work * self._cost_s) / passed
+            self._others += SMOOTHING * (min(1.0, others) - self._others)
         most = max(FLOOR, (TARGET - self._others) / self._cost_s)
         if lag_s > LATE_S:
             self.rate *= DECREASE
         elif lag_s < CALM_S:
             self.rate += INCREASE * most
         self.rate = max(FLOOR, min(most, self.rate))
+        self._usual += min(1.0, passed / USUAL_S) * (self.rate - self._usual)
 
 
 class Admission:
@@ -112,10 +122,10 @@ class Admission:
         return self._streak >= self.SHARE or level >= 1 + self.burst / 2
 
     def _wait(self, *, resuming: bool, now: float) -> int:
-        """In the order in which they were sent away, at the rate at which they can be taken, in whole seconds drawn apart."""
+        """In the order in which they were sent away, at the rate that is expected, in whole seconds drawn apart."""
         shared = now - self._asked[not resuming] < self.ASKING_S
         share = (self.SHARE if resuming else 1) / (self.SHARE + 1) if shared else 1.0
-        turn = max(self._turns[resuming], now) + 1 / (share * self.rate)
+        turn = max(self._turns[resuming], now) + 1 / (share * (self._fixed_rate or self._measured.expected))
         self._turns[resuming] = min(turn, now + self.MOST_WAIT_S)
         wait = self._turns[resuming] - now
         if turn > now + self.MOST_WAIT_S:  # more than can be told apart by their turns

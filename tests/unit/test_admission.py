@@ -130,6 +130,32 @@ def test_capacity_stays_in_bounds(looks: list[tuple[float, float, float, int, in
         assert FLOOR <= capacity.rate <= TARGET / 1e-5
 
 
+def test_a_peak_of_other_work_is_forgotten_while_a_few_come() -> None:
+    """Handshakes that trickle in keep nothing in memory: a core that was full of other work and is idle again takes as many as before."""
+    capacity, now, cpu = Capacity(), 0.0, 0.0
+    for busy, looks in ((1.0, 20), (0.0, 40)):
+        for _ in range(looks):
+            now, cpu = now + 0.25, cpu + 0.25 * busy + 2 * 0.002
+            capacity.look(now=now, cpu_s=cpu, lag_s=0.0, admitted=2, refused=0)
+        assert (capacity.rate == FLOOR) is (busy == 1.0)
+    assert capacity.rate > 0.7 * TARGET / 0.002
+
+
+def test_a_moment_of_overload_sends_nobody_away_for_long() -> None:
+    """Two seconds in which nothing can be taken: 500 who come in them are told to come as fast as they could have been before."""
+    admission, now = an_admission(0, 0), 0.0
+    for _ in range(200):
+        now += 0.25
+        admission.look(now=now, cpu_s=0.0, lag_s=0.0)
+    before = admission.rate
+    for _ in range(8):
+        now += 0.25
+        admission.look(now=now, cpu_s=0.0, lag_s=1.0)
+    waits = [admission.ask(resuming=True, now=now) for _ in range(500)]
+    assert admission.rate < 0.1 * before
+    assert max(wait for wait in waits if wait) <= 2 + 1.2 * 500 / before
+
+
 def test_what_is_configured_is_not_measured() -> None:
     """A set rate stays, however late the loop; an unset burst follows the rate."""
     admission = an_admission(20, 0)
