@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import msgspec
 
 from bench.report import RESULTS
-from bench.storm_runs import DOCS
+from bench.storm_runs import DOCS, write_between
 
 PAGE = DOCS / "planning.md"
 BEGIN, END = "<!-- the plan: make bench ARGS=plan -->", "<!-- the end of the plan -->"
@@ -165,9 +165,7 @@ def main() -> None:
         for sessions in (100_000, 1_000_000)
         for line in table(Crowd(name=f"{sessions:,} sessions", sessions=sessions), costs)
     ]
-    text = PAGE.read_text()
-    before, after = text.partition(BEGIN)[0], text.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n" + "\n".join([*head, "", *body]) + f"{END}{after}")
+    write_between(PAGE, BEGIN, END, "\n".join([*head, "", *body]).strip("\n"))
     print("\n".join(body))
     print(f"  written to {PAGE}")
 

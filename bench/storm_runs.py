@@ -69,3 +69,9 @@ def row(result: Result) -> dict[str, object]:
         "load_test_cpu_s": result.cost.cpu_s,
         "load_test_late_ms": result.cost.late_ms,
     }
+
+
+def write_between(page: Path, begin: str, end: str, text: str) -> None:
+    """Put `text` between two lines of a page that begin and end what a benchmark writes there."""
+    before, _, rest = page.read_text().partition(begin)
+    page.write_text(f"{before}{begin}\n\n{text}\n\n{end}{rest.partition(end)[2]}")
