@@ -153,7 +153,7 @@ async def test_slow_socket(cluster: Cluster) -> None:
                 ok(answer)
         await wait_until(lambda: len(ann.named("message")) == count, 5, "the others have everything")
         await wait_until(lambda: outboxes(cluster)["slow_sockets"] == 1, 5, "the other node's operator sees a slow socket")
-        (named,) = outboxes(cluster)["fullest"]
+        named, *_ = outboxes(cluster)["fullest"]  # a busy sender may have something unsent, for a moment
         assert (named["session"], named["user"]) == (bob.named("welcome")[0]["session"], "bob")
         assert named["slow"] is True and outboxes(cluster)["outbox_bytes"] >= named["unsent"] >= OUTBOX
         bob.read_again()
