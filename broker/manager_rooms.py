@@ -33,14 +33,15 @@ class RoomManager(AsyncPubSubManager):  # type: ignore[misc]
         return sid
 
     def basic_enter_room(self, sid: str, namespace: str, room: Room, eio_sid: str | None = None) -> None:
-        """See python-socketio."""
+        """See python-socketio. Raises `TypeError` for a room that others could not be told."""
         if eio_sid is None and namespace in self.rooms:
             eio_sid = self.rooms[namespace][None][sid]  # raises before an empty room is made
+        address = address_of(namespace, room)  # raises before anything has changed
         has_members = bool(self.rooms.get(namespace, {}).get(room))
         super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
         self._rooms_by_client.setdefault((namespace, sid), {})[room] = None
         if not has_members:
-            self._interest.add(address_of(namespace, room))
+            self._interest.add(address)
 
     def basic_leave_room(self, sid: str, namespace: str, room: Room) -> None:
         """See python-socketio."""

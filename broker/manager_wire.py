@@ -107,9 +107,17 @@ def decode_said(record: bytes) -> Said:
 
 
 def address_of(namespace: str, room: Room) -> bytes:
-    """The hash of a room of a namespace. Rooms that are equal in Python have the same: 1, 1.0 and True."""
+    """The hash of a room of a namespace. Rooms that are equal in Python have the same: 1, 1.0 and True.
+
+    Raises `TypeError` for a room that other processes cannot be told: text with half a surrogate pair, a whole number past 64 bits.
+    """
+    if isinstance(room, int) and not -(2**63) <= room < 2**64:
+        raise TypeError(f"a room cannot be a whole number of more than 64 bits: {room}")
     name = room if isinstance(room, str) else "" if room is None else f"\0{hash(room)}"
-    return _ADDRESS.pack(hash_of(f"{namespace},{name}"))
+    try:
+        return _ADDRESS.pack(hash_of(f"{namespace},{name}"))
+    except UnicodeEncodeError:
+        raise TypeError(f"a room cannot be text with half a surrogate pair: {room!a}") from None
 
 
 def address_of_node(node: str) -> bytes:

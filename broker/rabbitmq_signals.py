@@ -20,6 +20,9 @@ DEAF_S = 3.5  # three canaries and a half
 LARGEST = 65_536  # bytes of one signal
 LAST_WORDS_S = 0.5  # which they may take at the end: a broker that is busy takes them one after the other
 MOST_WAITING = 2_000  # signals; what is more is dropped: they need not last
+KEPT_S = (
+    1.5  # what has waited for longer is not said any more: that someone types, or was asked to do something, is not so for ever
+)
 PAUSE_S = 0.2
 _CANARY, _SIGNAL = "canary", "signal"
 
@@ -35,7 +38,7 @@ _canaries: msgspec.msgpack.Decoder[Canary] = msgspec.msgpack.Decoder(Canary)
 
 
 class RabbitSignals:
-    """See `broker.log.Signals`; what waits while the broker is away is sent when it is back, the oldest being dropped for want of room.
+    """See `broker.log.Signals`; what waits while the broker is away is sent if it is back within `KEPT_S`.
 
     `offsets` is asked how far the log was read, `heard` told how far another node has, `canary` how long our own took.
     """
@@ -52,7 +55,7 @@ class RabbitSignals:
         self._link, self._offsets, self._tell_heard, self._tell_canary = link, offsets, heard, canary
         self._own = f"{name}-{secrets.token_hex(4)}"
         self._receive: Callable[[bytes], None] | None = None
-        self._waiting: deque[tuple[str, bytes]] = deque(maxlen=MOST_WAITING)
+        self._waiting: deque[tuple[float, str, bytes]] = deque(maxlen=MOST_WAITING)  # since when, its kind, the signal
         self._more = asyncio.Event()
         self._all_sent = asyncio.Event()
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
@@ -70,7 +73,7 @@ class RabbitSignals:
     def publish(self, data: bytes) -> None:
         if len(data) > LARGEST or self._closed:
             return
-        self._waiting.append((_SIGNAL, data))
+        self._waiting.append((self._loop.time(), _SIGNAL, data))
         if threading.get_ident() == self._thread:
             self._more.set()
         else:
@@ -118,8 +121,9 @@ class RabbitSignals:
         while True:
             await self._more.wait()
             while self._waiting:
-                kind, body = self._waiting.popleft()
-                await channel.publish(SIGNALS, TO_ALL, body, sender=self._own, id=kind)
+                since, kind, body = self._waiting.popleft()
+                if self._loop.time() - since <= KEPT_S:
+                    await channel.publish(SIGNALS, TO_ALL, body, sender=self._own, id=kind)
             self._more.clear()
             self._all_sent.set()
 
@@ -156,5 +160,6 @@ class RabbitSignals:
 
     def _say_canary(self) -> None:
         """Before what has waited while nothing could be sent."""
-        self._waiting.appendleft((_CANARY, msgspec.msgpack.encode(Canary(self._loop.time(), dict(self._offsets())))))
+        now = self._loop.time()
+        self._waiting.appendleft((now, _CANARY, msgspec.msgpack.encode(Canary(now, dict(self._offsets())))))
         self._more.set()

@@ -95,7 +95,7 @@ def write(results: Sequence[Result], path: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The command: 0 written, 1 a file cannot be read or written, 2 a bad flag."""
+    """The command: 0 written, 1 it cannot be written, 2 a bad flag, or a file that is no report."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.compare", description=__doc__)
     parser.add_argument("files", nargs="+", metavar="FILE.json", help=f"reports of storms, 2 to {MOST}")
     parser.add_argument("--report", default=str(DEFAULT_OUT), help=f"where to write it (default {DEFAULT_OUT})")
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str]) -> int:
             results.append(report.read(Path(file)))
         except (OSError, msgspec.MsgspecError) as error:
             sys.stderr.write(f"--compare: takes reports of storms as JSON, got {file!r}: {error}\n")
-            return 1
+            return 2
     try:
         write(results, Path(asked.report))
     except OSError as error:

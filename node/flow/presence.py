@@ -20,6 +20,8 @@ BEAT_S = 1.0
 LOST_S = 3.5  # three beats and a half: a node that has been silent so long is taken for dead
 FORGET_S = 600.0  # a name that nobody has used for so long: until then it is told of a node that it is gone
 DRAIN_SEEN_S = 3.0  # in which a node that is asked to drain has to be heard doing so
+DRAIN_ASKED_S = 1.0  # for which it is asked: what is refused as not heard must not be on its way any more
+DRAIN_KEPT_MS = 10_000  # by its own clock: past it a node that hung does not do what it was asked, and more than clocks differ
 ASK_AGAIN_S = 0.5  # what asks it may be lost on its way
 GRACE_S = 3.0  # who comes back within it was never away: a reconnect is no news to the others
 CHAT = "/"
@@ -45,6 +47,7 @@ class DrainSignal(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", t
 
     node: str
     started_at: int | None = None
+    asked_at: int | None = None
 
 
 def _counts(state: dict[str, Any]) -> bool:
@@ -148,14 +151,19 @@ class Presence:
         if node == self._node:
             self._drain()
             return None
-        if node not in self._heard or not self._alive(node):
+        there = node in self._heard and self._alive(node)
+        if node not in self._heard or (not there and _drains(self._heard[node][1])):
             return Refused("bad_request", "no node of this name is there", "node")
+        if not there:
+            return Refused("unavailable", f"{node} has not been heard for a while", retry_after=round(BEAT_S * 1_000))
         process = self._heard[node][1].get("started_at")
-        signal = msgspec.json.encode(DrainSignal(node=node, started_at=process))
+        signal = msgspec.json.encode(DrainSignal(node=node, started_at=process, asked_at=self._clock()))
+        asked_until = self._loop.time() + DRAIN_ASKED_S
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_SEEN_S):
                 while not self._leaves(node, process):
-                    self._signals.publish(signal)
+                    if self._loop.time() < asked_until:
+                        self._signals.publish(signal)
                     await self._next_beat(ASK_AGAIN_S)
                 return None
         return Refused("unavailable", f"{node} was asked and has not been heard to drain", retry_after=round(BEAT_S * 1_000))
@@ -247,6 +255,8 @@ class Presence:
                 self._tell_heard(state)
             case TypingSignal(room=room, user=user, on=on):
                 self._deliver(room, "typing", {"room": room, "user": user, "on": on})
-            case DrainSignal(node=node, started_at=process):
+            case DrainSignal(node=node, started_at=process, asked_at=asked_at):
+                if asked_at is not None and self._clock() - asked_at > DRAIN_KEPT_MS:
+                    return
                 if node == self._node and process in (None, self._state().get("started_at")):
                     self._drain()

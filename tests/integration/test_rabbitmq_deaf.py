@@ -1,5 +1,6 @@
 """A connection that answers and delivers nothing: noticed, told, counted, and mended by another connection."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -8,11 +9,12 @@ import pytest
 import broker.rabbitmq_signals
 from broker.rabbitmq import RabbitBroker, open_rabbitmq
 from broker.rabbitmq_hearing import DEAF_S
-from broker.rabbitmq_signals import CANARY_EVERY_S
+from broker.rabbitmq_signals import CANARY_EVERY_S, KEPT_S
 from broker.rabbitmq_signals import DEAF_S as SILENT_S
 from tests.support.amqp_proxy import AmqpProxy
 from tests.support.rabbit import Rabbit
 from tests.support.rabbit_log import Counting, reading
+from tests.support.tcp_proxy import TcpProxy
 from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.rabbitmq]
@@ -143,3 +145,31 @@ async def test_a_node_that_stays_deaf_says_so_all_the_time(
         await wait_until(tried_again, 2 * (SILENT_S + CANARY_EVERY_S) + BUSY_S, "another connection")
         one.proxy.hear("signal")
         await wait_until(lambda: one.broker.deaf is None, SILENT_S + CANARY_EVERY_S + BUSY_S, "it is not deaf any more")
+
+
+async def test_what_was_said_long_ago_is_not_said_when_the_broker_is_back(rabbit: Rabbit, rabbit_url: str) -> None:
+    """A signal waits for a moment, not for the end of an outage: who types, or is asked to drain, is so now or never."""
+    loop, heard = asyncio.get_running_loop(), list[bytes]()
+    with TcpProxy(rabbit.port) as proxy:
+        async with (
+            open_rabbitmq([proxy.before(rabbit_url)], partitions=1, name="one") as one,
+            open_rabbitmq([rabbit_url], partitions=1, name="other") as other,
+        ):
+            other.signals.subscribe(heard.append)
+
+            async def says(word: bytes) -> None:
+                def is_heard() -> bool:
+                    one.signals.publish(word)
+                    return word in heard
+
+                await wait_until(is_heard, DEAF_S + BUSY_S, f"{word!r} is heard")
+
+            await says(b"before")
+            proxy.refuse()
+            await wait_until(lambda: not one.log.up, DEAF_S + BUSY_S, "it is cut off")
+            one.signals.publish(b"old")
+            old_at = loop.time() + KEPT_S
+            await wait_until(lambda: loop.time() > old_at, KEPT_S + BUSY_S, "that is long ago")
+            proxy.accept()
+            await says(b"after")
+            assert b"old" not in heard

@@ -140,7 +140,7 @@ def test_several_storms_stand_side_by_side(tmp_path: Path, capsys: pytest.Captur
     assert handshakes.lines[0].points[0] == (-5.0, 10.0)
     junk = tmp_path / "junk.json"
     junk.write_text("{}")
-    assert compare.main([str(junk), str(junk)]) == 1
+    assert compare.main([str(junk), str(junk)]) == 2
     assert str(junk) in capsys.readouterr().err
     assert compare.main([str(junk)]) == 2
 
@@ -159,7 +159,7 @@ def test_reports_of_another_version_are_named_or_read_as_far_as_they_go(
     out = str(tmp_path / "both")
     assert compare.main([files["one"], files["older"], "--report", out]) == 0
     assert "| everybody back after (s) | 2 | - |" in capsys.readouterr().out
-    assert compare.main([files["one"], files["other"], "--report", out]) == 1
+    assert compare.main([files["one"], files["other"], "--report", out]) == 2
     assert capsys.readouterr().err.endswith("other.json': it is of format 99, and this version reads 1\n")
     assert compare.main([files["one"], files["one"], "--report", f"{files['one']}/both"]) == 1
     assert capsys.readouterr().err.startswith("--report: takes a path that can be written to, got ")

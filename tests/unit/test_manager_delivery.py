@@ -35,6 +35,21 @@ async def joined(manager: RabbitManager, name: str) -> AsyncSocket:
     return socket
 
 
+@pytest.mark.parametrize("room", ["\ud800x", 2**64, -(2**63) - 1], ids=["half a surrogate pair", "too large", "too small"])
+async def test_a_room_that_cannot_be_told_is_not_entered(manager: RabbitManager, room: str | int) -> None:
+    """A `TypeError` before anything has changed: whoever asked for it is in his other rooms, and out of them once he has gone."""
+    await joined(manager, "ann")
+    sid = manager.sid_from_eio_sid("ann", "/")
+    with pytest.raises(TypeError, match="a room cannot be"):
+        await manager.enter_room(sid, "/", room)
+    with pytest.raises(TypeError, match="a room cannot be"):
+        await manager.emit("said", 1, room=room)
+    await manager.enter_room(sid, "/", "lobby")
+    assert set(manager.get_rooms(sid, "/")) == {sid, "lobby"}
+    await manager.disconnect(sid, "/")
+    assert manager.rooms == {} and manager._rooms_by_client == {}
+
+
 async def test_a_client_that_has_gone_is_closed(manager: RabbitManager) -> None:
     """A socket that has not answered in time is closed by the next emit, once, its handler runs; the others have the emit at once."""
     gone, there = await joined(manager, "gone"), await joined(manager, "there")
