@@ -93,7 +93,7 @@ def _figures(result: Result) -> Iterator[str]:
         ("processor time of the nodes (s)", result.nodes.cpu_s or None),
         (
             "cost of the load test",
-            f"{cost.us_an_event:g} µs an event, {cost.kib_a_person:g} KiB a person, {cost.processes} process{'es' if cost.processes != 1 else ''}",
+            f"{cost.us_an_event:g} µs an event, {cost.kib_a_person:g} KiB a person, processes: {cost.processes}",
         ),
         ("it kept packets waiting for (ms, at most)", cost.late_ms),
     ]
