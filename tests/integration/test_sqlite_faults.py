@@ -24,6 +24,7 @@ from tests.support.wait import block_until, wait_until
 
 pytestmark = pytest.mark.anyio
 REFUSED_WITHIN_S = 3.0
+TURN_S = 4.0  # on a machine that is busy beside them, too: who is starved waits for as long as they go on
 BUSY_S = 4.0  # what ten thousand refusals may take beside everything else on the machine
 BACK_WITHIN_S = 5.0
 PATIENCE_S = 20.0
@@ -171,7 +172,7 @@ async def test_a_busy_process_does_not_starve_another(path: Path) -> None:
             began = time.monotonic()
             await broker.log.append(1, b"mine")
             took.append(time.monotonic() - began)
-    assert max(took) < 1.0
+    assert max(took) < TURN_S
 
 
 # Full disks

@@ -16,7 +16,7 @@ START_S = 10.0
 @asynccontextmanager
 async def served(manager: RabbitManager) -> AsyncIterator[str]:
     """Serve it; gives the URL. The manager is closed with the block."""
-    config = uvicorn.Config(make_application(manager), port=0, log_level="warning", lifespan="off", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(make_application(manager), port=0, log_config=None, lifespan="off", timeout_graceful_shutdown=1)
     listener = config.bind_socket()
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve([listener]))  # `serve` would take the signals of the tests
