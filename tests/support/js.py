@@ -8,11 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tests.support.told import PATIENCE_S, Line, Told
 from tests.support.wait import wait_until
 
 _SCRIPT = Path(__file__).parent / "js" / "clients.cjs"
-_LONGEST_LINE = 4_194_304  # bytes: an answer with a page of history in it
+_AT_ONCE = 262_144  # bytes
+_LINES = msgspec.json.Decoder()
 QUICK = {"reconnectionDelay": 100, "reconnectionDelayMax": 400}  # socket.io-client's own defaults are 1,000 and 5,000
 
 
@@ -73,15 +76,20 @@ class JsClients(Told):
     async def read(self) -> None:
         """Take in what the clients tell, until their process ends."""
         assert self._process.stdout is not None
-        async for raw in self._process.stdout:
-            line: Line = json.loads(raw)
-            match line["kind"]:
-                case "token":
-                    self._command("token", ask=line["ask"], token=self._tokens[line["client"]]())
-                case "answer" if line["ref"] is not None:
-                    self._answers[line["ref"]] = line
-                case _:
-                    self.add(line)
+        begun = b""  # of a line
+        while some := await self._process.stdout.read(_AT_ONCE):
+            whole, newline, begun = (begun + some).rpartition(b"\n")
+            for line in _LINES.decode_lines(whole + newline):
+                self._take(line)
+
+    def _take(self, line: Line) -> None:
+        match line["kind"]:
+            case "token":
+                self._command("token", ask=line["ask"], token=self._tokens[line["client"]]())
+            case "answer" if line["ref"] is not None:
+                self._answers[line["ref"]] = line
+            case _:
+                self.add(line)
 
 
 @asynccontextmanager
@@ -94,7 +102,6 @@ async def js_clients() -> AsyncIterator[JsClients]:
         str(_SCRIPT),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        limit=_LONGEST_LINE,
     )
     clients = JsClients(process)
     reader = asyncio.create_task(clients.read())
