@@ -22,7 +22,9 @@ from tests.support.wait import wait_until
 
 RATE = 1_000  # messages a second, of all together
 ROOMS = 8  # of three who talk: a session's commands are carried out one after the other, so more of them are needed for the rate
-PARTITIONS = 1  # of the log. An event that finds no company is a message of its own, for the broker and for every node: more cost more
+PARTITIONS = (
+    1  # of the log. An event that finds no company is a message of its own, for the broker and for every node: more cost more
+)
 BEFORE_MS = 5_000  # of talk, before each kill
 KILLS = 4
 

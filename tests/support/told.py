@@ -32,7 +32,9 @@ class Told:
     def of(self, client: str, kind: str, **fields: Any) -> list[Line]:
         """What a client told of one kind: connect, upgrade, disconnect, connect_error, told, seen, acked, refused."""
         lines = self._of[client].get(kind, [])
-        return [line for line in lines if all(line.get(name) == value for name, value in fields.items())] if fields else list(lines)
+        return (
+            [line for line in lines if all(line.get(name) == value for name, value in fields.items())] if fields else list(lines)
+        )
 
     def count(self, kind: str) -> int:
         """How many lines of one kind all clients have told."""
