@@ -33,7 +33,7 @@ class Parcel(Protocol):
     """What a packet is part of, for who wants to know what became of it."""
 
     def written(self, to: Hearer, now: int) -> None:
-        """It was written to the socket of `to`, or handed to the answer of his poll, which began at `now`."""
+        """It was written to the socket of `to`, or handed to the answer of his poll, and that was done at `now`."""
         ...
 
 
@@ -172,12 +172,10 @@ class Connection:
             await self._filled.wait()
             while self._outbox:
                 packet, to, of = self._outbox.popleft()
-                if to is None:
+                if to is None or to.hears(self._clock()):
                     await websocket.send(packet)  # which may wait for the peer
-                elif to.hears(now := self._clock()):
-                    await websocket.send(packet)
-                    if of is not None:
-                        of.written(to, now)
+                    if of is not None and to is not None:
+                        of.written(to, self._clock())
                 of = None  # or it would be held until the next one comes
                 self._sent(len(packet))
             if not self.closed:
