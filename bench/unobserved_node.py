@@ -16,6 +16,8 @@ from node.instruments import Histogram
 class _Nothing:
     """In the place of any instrument."""
 
+    bounds = ()
+
     def inc(self, by: int = 1) -> None:
         """Count nothing."""
 
