@@ -30,7 +30,15 @@ class Hearer(Protocol):
 
 
 class Parcel(Protocol):
-    """What a packet is part of, for who wants to know what became of it."""
+    """What a packet is part of, for who wants to know what became of it.
+
+    Up to the moment `until` a write is only counted: whoever writes adds to `count`, and the moment to `moments`. From it on `written`
+    is told.
+    """
+
+    until: float
+    count: int
+    moments: int
 
     def written(self, to: Hearer, now: int) -> None:
         """It was written to the socket of `to`, or handed to the answer of his poll, and that was done at `now`."""
@@ -175,7 +183,13 @@ class Connection:
                 if to is None or to.hears(self._clock()):
                     await websocket.send(packet)  # which may wait for the peer
                     if of is not None and to is not None:
-                        of.written(to, self._clock())
+                        if (
+                            now := self._clock()
+                        ) < of.until:  # a call at each write costs as much as all the rest of being observed
+                            of.count += 1
+                            of.moments += now
+                        else:
+                            of.written(to, now)
                 of = None  # or it would be held until the next one comes
                 self._sent(len(packet))
             if not self.closed:

@@ -33,9 +33,17 @@ class Deliveries:
 
     def begin(self, delivery: "Delivery") -> None:
         """It has a run from now on, which is to be ended by `settle`, or by itself with `end`."""
+        self._bound()
+        self._running.append(delivery)
+
+    def traced(self, moment: int, at: int, trace: str) -> None:
+        """A write that is part of a trace: a run by itself, since the trace ends when nothing holds its event any more."""
+        self._bound()
+        self.end(1, moment, at, trace)
+
+    def _bound(self) -> None:
         if len(self._running) + len(self._ended) >= MOST_RUNS:
             self.settle()
-        self._running.append(delivery)
 
     def end(self, count: int, moments: int, at: int, example: str) -> None:
         """A run of so many writes has ended."""
@@ -54,37 +62,33 @@ class Deliveries:
 
 
 class Delivery:
-    """One event. `at` is when it was accepted (ms; 0 for what is in no log), `reach` its part of a trace, where it has one."""
+    """One event. `at` is when it was accepted (ms; 0 for what is in no log), `reach` its part of a trace, where it has one.
 
-    __slots__ = ("_at", "_count", "_deliveries", "_example", "_moments", "_reach", "_until")
+    Of its run, the writes are counted by whoever writes, until the run has to end; a traced one is told of each.
+    """
+
+    __slots__ = ("_at", "_deliveries", "_example", "_reach", "count", "moments", "until")
 
     def __init__(self, deliveries: Deliveries, *, at: int = 0, reach: Reach | None = None) -> None:
         self._deliveries, self._at, self._reach = deliveries, at, reach
-        self._until: float = 0
-        self._count = self._moments = 0
+        self.until = 0.0
+        self.count = self.moments = 0
         self._example = ""
 
     def written(self, to: Hearer, now: int) -> None:
-        """It was written to the socket of `to`."""
+        """It was written to the socket of `to`, the first since what was counted is in the metrics, or in the next bucket."""
         if self._reach is not None:
             self._reach.written()
-        if now >= self._until:
-            self._turn(to, now)
-        self._count += 1
-        self._moments += now
-
-    def _turn(self, to: Hearer, now: int) -> None:
-        """Another run begins, the first since what was counted is in the metrics, or one for the next bucket."""
-        if self._count:
-            self._deliveries.end(self._count, self._moments, self._at, self._example)
-            self._count = self._moments = 0
+            self._deliveries.traced(now, self._at, self._reach.trace)
+            return
+        if self.count:
+            self._deliveries.end(self.count, self.moments, self._at, self._example)
         else:
             self._deliveries.begin(self)
-        self._until = self._deliveries.bucket_ends(self._at, now)
-        self._example = self._reach.trace if self._reach is not None else to.lineage
+        self.count, self.moments, self._example = 1, now, to.lineage
+        self.until = self._deliveries.bucket_ends(self._at, now)
 
     def end(self) -> None:
         """What has been counted is in the run that ends here; the next write begins another one."""
-        if self._count:
-            self._deliveries.end(self._count, self._moments, self._at, self._example)
-        self._count, self._moments, self._until = 0, 0, 0
+        self._deliveries.end(self.count, self.moments, self._at, self._example)
+        self.count, self.moments, self.until = 0, 0, 0.0

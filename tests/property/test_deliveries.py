@@ -21,6 +21,15 @@ class Hearer:
         return True
 
 
+def write(event: Delivery, hearer: Hearer, now: int) -> None:
+    """As a connection does."""
+    if now < event.until:
+        event.count += 1
+        event.moments += now
+    else:
+        event.written(hearer, now)
+
+
 #: An event's number and the milliseconds that pass before it is written to one more socket; None: somebody asks for the metrics.
 steps = st.lists(st.none() | st.tuples(st.integers(0, 4), st.sampled_from([0, 0, 0, 1, 2, 30, 700, 9_000])), max_size=60)
 #: When each event was accepted, beside the moment of the first write: its node's clock may be ahead; None for what is in no log.
@@ -43,7 +52,7 @@ def test_runs_count_what_single_writes_would(steps: list[tuple[int, int] | None]
             else:
                 number, passed = step
                 now, writes = now + passed, writes + 1
-                events[number].written(hearer, now)
+                write(events[number], hearer, now)
                 if at[number]:
                     single.observe(max(0, now - at[number]) / 1000)
         deliveries.settle()

@@ -189,6 +189,8 @@ class Written:
     """When a packet was written."""
 
     at: int | None = None
+    until = 0.0
+    count = moments = 0
 
     def written(self, to: object, now: int) -> None:
         self.at = now
