@@ -50,7 +50,8 @@ class AsgiWebSocket:
     """One WebSocket over ASGI, with a way to its TCP connection where the server gives one (see `app.WebSocketProtocol`)."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
-        self._receive, self._send = environ["asgi.receive"], environ["asgi.send"]
+        self._receive = environ["asgi.receive"]
+        self._send: Callable[[dict[str, Any]], Awaitable[bool | None]] = environ["asgi.send"]
         self._tcp: asyncio.Transport | None = environ["asgi.scope"].get("tidegate.transport")
 
     async def accept(self) -> None:
@@ -63,9 +64,9 @@ class AsgiWebSocket:
         text: str | None = event.get("text")
         return text if text is not None else event["bytes"]
 
-    async def send(self, packet: str | bytes) -> None:
+    async def send(self, packet: str | bytes) -> bool | None:
         kind = "bytes" if isinstance(packet, bytes) else "text"
-        await self._send({"type": "websocket.send", kind: packet})
+        return await self._send({"type": "websocket.send", kind: packet})
 
     async def close(self, code: int) -> None:
         await self._send({"type": "websocket.close", "code": code})

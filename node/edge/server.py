@@ -141,10 +141,16 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.write(_HEADERS_TOO_LARGE)
             self.transport.close()
 
-    async def send(self, message: Any) -> None:
+    async def send(self, message: Any) -> bool:  # type: ignore[override]  # which an ASGI application need not care about
+        """As ASGI has it; true where the message had to wait for the peer to read."""
+        if message["type"] == "websocket.send":
+            waits = not self.writable.is_set()
+            await super().send(message)
+            return waits
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True  # uvicorn logs an error otherwise, at every client that is refused
+        return False
 
 
 class _ClientsFault(logging.Filter):

@@ -31,10 +31,12 @@ class Socket:
         await self.gone.wait()
         return None
 
-    async def send(self, packet: str | bytes) -> None:
+    async def send(self, packet: str | bytes) -> bool:
         self.asked.set()
+        waits = not self.reading.is_set()
         await self.reading.wait()
         self.got.append(packet)
+        return waits
 
     async def close(self, code: int) -> None:
         self.gone.set()
