@@ -45,6 +45,15 @@ class Parcel(Protocol):
         ...
 
 
+class Flow:
+    """Whether a peer has stopped reading: then what is written waits, and else it goes to the system at once."""
+
+    __slots__ = ("stalled",)
+
+    def __init__(self) -> None:
+        self.stalled = False
+
+
 class WebSocket(Protocol):
     """One accepted WebSocket."""
 
@@ -52,8 +61,10 @@ class WebSocket(Protocol):
         """The next message; None once the peer is gone."""
         ...
 
-    async def send(self, packet: str | bytes) -> bool | None:
-        """Write one message, waiting while the peer does not read; true where it had to."""
+    flow: Flow
+
+    async def send(self, packet: str | bytes) -> None:
+        """Write one message, waiting while the peer does not read."""
         ...
 
     async def close(self, code: int) -> None:
@@ -180,19 +191,20 @@ class Connection:
             await self._filled.wait()
             while self._outbox:
                 packet, to, of = self._outbox.popleft()
-                size = len(packet)
-                # behind the system call each line costs what ten cost before it: 1% of a node's processor time under fan-out
-                if to is None:
-                    await websocket.send(packet)
-                elif to.hears(now := self._clock()):
-                    if await websocket.send(packet):
-                        now = self._clock()
-                    if of is not None:
+                size, now = len(packet), self._clock()
+                if to is None or to.hears(now):
+                    # 1. what goes at once is told before it does: behind a system call each line costs what ten cost before it
+                    if of is not None and to is not None and not websocket.flow.stalled:
                         if now < of.until:
                             of.count += 1
                             of.moments += now
                         else:
                             of.written(to, now)
+                        of = None
+                    await websocket.send(packet)
+                    # 2. what the peer has kept waiting is told when he has taken it
+                    if of is not None and to is not None:
+                        of.written(to, self._clock())
                 of = None  # or it would be held until the next one comes
                 self.unsent -= size
             if not self.closed:

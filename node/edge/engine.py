@@ -17,7 +17,7 @@ import msgspec
 
 from node.auth.denied import Denied
 from node.core.events import EndReason
-from node.edge.connection import NOOP, PING, Connection, MalformedPacket
+from node.edge.connection import NOOP, PING, Connection, Flow, MalformedPacket
 
 Response = tuple[int, list[tuple[str, str]], bytes]
 _TEXT = [("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store")]
@@ -47,11 +47,11 @@ def transport_of(environ: dict[str, Any]) -> str:
 
 
 class AsgiWebSocket:
-    """One WebSocket over ASGI, with a way to its TCP connection where the server gives one (see `app.WebSocketProtocol`)."""
+    """One WebSocket over ASGI, with a way to its TCP connection and its flow where the server gives them (`server.WebSocketProtocol`)."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
-        self._receive = environ["asgi.receive"]
-        self._send: Callable[[dict[str, Any]], Awaitable[bool | None]] = environ["asgi.send"]
+        self._receive, self._send = environ["asgi.receive"], environ["asgi.send"]
+        self.flow: Flow = environ["asgi.scope"].get("tidegate.flow") or Flow()
         self._tcp: asyncio.Transport | None = environ["asgi.scope"].get("tidegate.transport")
 
     async def accept(self) -> None:
@@ -64,9 +64,9 @@ class AsgiWebSocket:
         text: str | None = event.get("text")
         return text if text is not None else event["bytes"]
 
-    async def send(self, packet: str | bytes) -> bool | None:
+    async def send(self, packet: str | bytes) -> None:
         kind = "bytes" if isinstance(packet, bytes) else "text"
-        return await self._send({"type": "websocket.send", kind: packet})
+        await self._send({"type": "websocket.send", kind: packet})
 
     async def close(self, code: int) -> None:
         await self._send({"type": "websocket.close", "code": code})

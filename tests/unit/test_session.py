@@ -8,7 +8,7 @@ import pytest
 
 from node.core.events import EndReason
 from node.core.identity import Principal
-from node.edge.connection import Connection
+from node.edge.connection import Connection, Flow
 from node.edge.outboxes import Outboxes
 from node.edge.session import Session
 from tests.support.wait import wait_until
@@ -26,17 +26,16 @@ class Socket:
         self.asked = asyncio.Event()
         self.reading = asyncio.Event()
         self.gone = asyncio.Event()
+        self.flow = Flow()
 
     async def receive(self) -> str | bytes | None:
         await self.gone.wait()
         return None
 
-    async def send(self, packet: str | bytes) -> bool:
+    async def send(self, packet: str | bytes) -> None:
         self.asked.set()
-        waits = not self.reading.is_set()
         await self.reading.wait()
         self.got.append(packet)
-        return waits
 
     async def close(self, code: int) -> None:
         self.gone.set()
@@ -201,6 +200,7 @@ class Written:
 async def test_it_is_written_when_the_peer_has_taken_it() -> None:
     """What is told to be written is told with the moment after the send, however long the peer kept it waiting."""
     desk, parcel = Desk(), Written()
+    desk.socket.flow.stalled = True
     desk.connection.put("42[]", desk.session, parcel)
     await desk.socket.asked.wait()
     desk.now = 700
