@@ -21,10 +21,13 @@ from websockets.protocol import State
 from websockets.uri import WebSocketURI
 
 from loadtest.clock import monotonic
+from loadtest.frames import frame_at
 
 MOST_BYTES = 4 * 1024 * 1024  # of one message: a replay has up to 1 MiB of events
 _READ_BYTES = 65_536
 _TO_READ = 1  # libev's EV_READ
+_HEADERS_END = b"\r\n\r\n"
+_DATA = (Opcode.TEXT, Opcode.CONT, Opcode.BINARY)
 _SEND_S = 10.0  # that the kernel may take to make room for a packet: past that nobody reads on the other side
 
 _silent = logging.getLogger("loadtest.link")
@@ -50,15 +53,16 @@ class Refused(Exception):
 class Link:
     """An open connection. It has one owner, who is the only one to wait on it."""
 
-    __slots__ = ("_early", "_over", "_protocol", "_socket", "_unread_after", "_watch", "came_after", "waited_from")
+    __slots__ = ("_early", "_over", "_protocol", "_rest", "_socket", "_unread_after", "_watch", "came_after", "waited_from")
 
-    def __init__(self, connection: socket.socket, protocol: ClientProtocol) -> None:
-        """`open_link` makes it."""
+    def __init__(self, connection: socket.socket, protocol: ClientProtocol, came: bytes) -> None:
+        """`open_link` makes it. `came`: right behind the handshake."""
         connection.settimeout(0)
         self._socket, self._protocol = connection, protocol
         self._watch = get_hub().loop.io(connection.fileno(), _TO_READ)
         self._over: str | None = None  # how it ended
-        self._early = self._packets()  # what came right behind the handshake
+        self._rest = b""  # of a frame that is not whole yet
+        self._early = self._cut(came)
         # Moments of the monotonic clock, for whoever has to tell when something came at the earliest:
         self._unread_after = monotonic()  # what is not read yet came after this
         self.came_after = self._unread_after  # and this what was read last
@@ -105,20 +109,9 @@ class Link:
             timer.close()
 
     def _received(self, data: bytes) -> list[bytes]:
-        protocol = self._protocol
-        if data:
-            protocol.receive_data(data)
-        else:
-            protocol.receive_eof()
-        packets = self._packets()
-        if protocol.state is not State.OPEN:
-            self._over = "closed" if protocol.close_rcvd is None else f"closed with {protocol.close_rcvd.code}"
-        elif not data:
-            self._over = "closed without a word"
-        try:
-            self._flush()  # a pong, an answer to a close
-        except Gone as gone:
-            self._over = self._over or str(gone)
+        packets = self._cut(data)
+        if not data:
+            self._over = self._over or "closed without a word"
         if self._over is not None and not packets:
             raise Gone(self._over)
         return packets
@@ -151,14 +144,30 @@ class Link:
         self._watch.close()
         self._socket.close()
 
-    def _packets(self) -> list[bytes]:
-        packets = []
-        for event in self._protocol.events_received():
-            if isinstance(event, Frame) and event.opcode is Opcode.TEXT and event.fin:
-                packets.append(bytes(event.data))
-            elif isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.CONT, Opcode.BINARY):
-                self._over = "a frame that no node sends: in parts, or binary"
+    def _cut(self, data: bytes) -> list[bytes]:
+        """The packets that are whole now. Of what is no plain text the library hears, and the other side what it says to that."""
+        data, at, packets = self._rest + data, 0, list[bytes]()
+        while self._over is None and (frame := frame_at(data, at, most=MOST_BYTES)) is not None:
+            if frame.plain:
+                packets.append(data[frame.payload : frame.end])
+            else:
+                self._judge(data[at : frame.end])
+            at = frame.end
+        self._rest = data[at:]
         return packets
+
+    def _judge(self, frame: bytes) -> None:
+        """A close, a ping, or nothing that a node sends."""
+        protocol = self._protocol
+        protocol.receive_data(frame)
+        if any(isinstance(event, Frame) and event.opcode in _DATA for event in protocol.events_received()):
+            self._over = "a frame that no node sends: in parts, or binary"
+        elif protocol.state is not State.OPEN:
+            self._over = "closed" if protocol.close_rcvd is None else f"closed with {protocol.close_rcvd.code}"
+        try:
+            self._flush()  # a pong, an answer to a close
+        except Gone as gone:
+            self._over = self._over or str(gone)
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():
@@ -190,14 +199,14 @@ def open_link(origin: str, query: Mapping[str, str], *, timeout_s: float) -> Lin
         with Timeout(timeout_s, Gone(f"no answer within {timeout_s:g} s")):
             connection = _connected(uri.host, uri.port)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _shake_hands(connection, protocol)
+            came = _shake_hands(connection, protocol)
     except BaseException as error:
         if connection is not None:
             connection.close()
         if isinstance(error, OSError):
             raise Gone(str(error)) from None
         raise
-    return Link(connection, protocol)
+    return Link(connection, protocol, came)
 
 
 def _uri(origin: str, query: Mapping[str, str]) -> WebSocketURI:
@@ -221,11 +230,20 @@ def _connected(host: str, port: int) -> socket.socket:
     return connection
 
 
-def _shake_hands(connection: socket.socket, protocol: ClientProtocol) -> None:
-    """The HTTP upgrade. Raises `Gone` and `Refused`."""
+def _shake_hands(connection: socket.socket, protocol: ClientProtocol) -> bytes:
+    """The HTTP upgrade; returns what came behind it. Raises `Gone` and `Refused`."""
     protocol.send_request(protocol.connect())
     for data in protocol.data_to_send():
         connection.sendall(data)
+    answer = b""
+    while _HEADERS_END not in answer and (data := connection.recv(_READ_BYTES)):
+        answer += data
+    headers, end, behind = answer.partition(_HEADERS_END)
+    protocol.receive_data(headers + end)
+    if protocol.state is State.OPEN:
+        protocol.events_received()  # the answer, which nobody needs any more
+        return behind
+    protocol.receive_data(behind)  # what a refusal has to say, and its rest
     while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
         data = connection.recv(_READ_BYTES)
         if data:
@@ -235,8 +253,7 @@ def _shake_hands(connection: socket.socket, protocol: ClientProtocol) -> None:
     error = protocol.handshake_exc
     if isinstance(error, InvalidStatus):
         raise _refused(error.response)
-    if error is not None:
-        raise Gone(str(error))
+    raise Gone(str(error))
 
 
 def _refused(response: Response) -> Refused:
