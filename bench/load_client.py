@@ -1,8 +1,8 @@
-"""What the load test itself costs: memory of one user, processor time of one event, in one Locust process against one node.
+"""What the load test itself costs: memory of one user, processor time of one event, in one Locust process against one node; and the floor.
 
 Three storms: few users, many who say next to nothing, and as many who talk. Between the first two lies the memory of a user, between
 the last two the processor time of an event that a user saw: receiving, decoding, noting and timing it, and its share of sending. The
-node runs on the same cores.
+node runs on the same cores. The floor (`load_floor.py`) is what a user stands on, step by step, with as many connections.
 """
 
 import os
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.load_floor import floor
 from bench.local_node import ROOT, SECRET, LocalNode
 from bench.report import machine, write_results
 
@@ -43,9 +44,8 @@ def main() -> None:
     }
     for name, value in figures.items():
         print(f"{name:>26} {value}")
-    print(
-        f"written to {write_results('load_client', runs, measured_on=before, users=MANY, rooms=ROOMS, seconds=SECONDS, **figures)}"
-    )
+    facts = {"users": MANY, "rooms": ROOMS, "seconds": SECONDS, **figures, "floor": floor(MANY)}
+    print(f"written to {write_results('load_client', runs, measured_on=before, **facts)}")
 
 
 def _measure(folder: Path, number: int, users: int, rate: float) -> dict[str, Any]:

@@ -67,7 +67,6 @@ class Client(Conversation):
         "_asking",
         "_cause",
         "_goes",
-        "_looked",
         "_pulse",
         "_renews",
         "_retry_at",
@@ -114,7 +113,6 @@ class Client(Conversation):
         self._retry_at = 0.0
         self._cause: End | None = None  # what the server said before it closes
         self._silence_s = OPEN_S
-        self._looked = 0.0  # a moment before which nothing has come that is not read yet
         self._asking = False
 
     # What its user does
@@ -200,17 +198,19 @@ class Client(Conversation):
             else:
                 self._open()
             return
+        rings = self._alarms.next
         try:
-            packets = link.receive(max(0.0, min(until, self._alarms.next) - now))
-            self.packets += len(packets)
-            self._was_read(link, now)
+            packets = link.receive(max(0.0, min(until, rings) - now))
+            self._was_read(link)
             if packets:
+                self.packets += len(packets)
                 self._alarms.silent = monotonic() + self._silence_s
-            for packet in packets:
-                self._take(wire.parse(packet))
-            self._look_at_alarms()
+                for packet in packets:
+                    self._take(wire.parse(packet))
+            if rings <= monotonic():
+                self._look_at_alarms()
         except Gone:
-            self._was_read(link, now)
+            self._was_read(link)
             self._ended(self._cause or End(code="lost", opened=True))
 
     def _be_away(self, until: float) -> None:
@@ -243,20 +243,20 @@ class Client(Conversation):
             self._observer.refused("connect", "lost")
             self._ended(End(code="lost"))
         else:
-            now = self._looked = monotonic()
+            now = monotonic()
             self._alarms = Alarms(close=now + OPEN_S, silent=now + OPEN_S)
 
-    def _was_read(self, link: Link, began: float) -> None:
-        """Tell how long what has just been read may have waited for this process: since the look before, if it was there at once."""
-        looked = max(began, self._pulse.before) if link.waited else began
-        self._earliest = looked if link.waited else self._looked
-        if link.emptied:
-            self._looked = looked
+    def _was_read(self, link: Link) -> None:
+        """Tell how long what has just been read may have waited for this process: since the event loop last looked in vain, while this
+        waited for it, or else since all had been read that was there.
+        """
+        before = self._pulse.before
+        self._earliest = before if before > link.waited_from else link.came_after
 
     def _look_at_alarms(self) -> None:
         """Do what is due on the open connection. Raises `Gone`."""
         now, alarms = monotonic(), self._alarms
-        if self._link is None or alarms.next > now:
+        if self._link is None:
             return
         if min(alarms.close, alarms.silent, alarms.outstayed) <= now:
             raise Gone("too late")
@@ -302,11 +302,11 @@ class Client(Conversation):
             return  # the packet before this one has ended the connection
         match packet:
             case wire.Event():
-                self._event(packet.name, packet.payload)
+                self._event(packet)
             case wire.Acked():
                 heard = self._waiting.pop(packet.number, None)
                 if heard is not None:
-                    heard(wire.payload_of(packet.payload, wire.Answer))
+                    heard(packet.answer)
             case wire.Ping():
                 self._link.send(wire.PONG)
             case wire.Opened():
@@ -337,36 +337,29 @@ class Client(Conversation):
             auth["resume"] = {"session": self._session, "cursors": self.journal.cursors}
         link.send(wire.connect(auth))
 
-    def _event(self, name: str, payload: msgspec.Raw) -> None:
-        if name in wire.SEQUENCED:
-            event = wire.room_event(payload)
-            event.event = name
-            for one in self._catching_up.live(event):
-                self._note(one, replayed=False)
-            return
-        match name:
-            case "welcome":
-                self._welcomed(wire.payload_of(payload, wire.Welcome))
-            case "replay":
-                replay = wire.payload_of(payload, wire.Replay)
+    def _event(self, event: wire.Event) -> None:
+        match event.payload:
+            case wire.RoomEvent() as happened:
+                for one in self._catching_up.live(happened):
+                    self._note(one, replayed=False)
+            case wire.Welcome() as welcome:
+                self._welcomed(welcome)
+            case wire.Replay() as replay:
                 self._step(replay.room, self._catching_up.replayed(replay))
-            case "resync" if not self._stock:
-                resync = wire.payload_of(payload, wire.Resync)
+            case wire.Resync() as resync if not self._stock:
                 self._step(resync.room, ([], self._catching_up.resync(resync.room, resync.after)))
-            case "auth:expiring" if self._renews:
+            case wire.Revoked() as revoked:
+                if self._withdrawal is not None:
+                    self._observer.revoked(monotonic() - self._withdrawal.asked)
+                self._closing(End(code=revoked.code, opened=True))
+            case wire.Draining() as draining:
+                self._closing(End(code="draining", retry_after_s=_seconds(draining.retry_after), opened=True))
+            case _ if event.name == "auth:expiring" and self._renews:
                 self._renew()
-            case "auth:expired":
+            case _ if event.name == "auth:expired":
                 self.journal.expired(at=wall_ms())  # as it is read: our delay makes no end an early one
                 self._observer.expired(monotonic() + WALL_S - self.ends_at / 1000)
                 self._closing(End(code="token_expired", opened=True))
-            case "auth:revoked":
-                code = wire.payload_of(payload, wire.Revoked).code
-                if self._withdrawal is not None:
-                    self._observer.revoked(monotonic() - self._withdrawal.asked)
-                self._closing(End(code=code, opened=True))
-            case "draining":
-                retry_after_s = _seconds(wire.payload_of(payload, wire.Draining).retry_after)
-                self._closing(End(code="draining", retry_after_s=retry_after_s, opened=True))
             case _:
                 pass  # presence, typing and read marks are not counted on
 

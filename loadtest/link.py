@@ -7,10 +7,11 @@ a second, processor time of an event and memory of a connection, its greenlet an
 
 import logging
 from collections.abc import Mapping
+from ipaddress import ip_address
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
-from gevent import Timeout, socket
+from gevent import Timeout, get_hub, getcurrent, socket
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
@@ -19,8 +20,14 @@ from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.uri import WebSocketURI
 
+from loadtest.clock import monotonic
+from loadtest.frames import frame_at
+
 MOST_BYTES = 4 * 1024 * 1024  # of one message: a replay has up to 1 MiB of events
 _READ_BYTES = 65_536
+_TO_READ = 1  # libev's EV_READ
+_HEADERS_END = b"\r\n\r\n"
+_DATA = (Opcode.TEXT, Opcode.CONT, Opcode.BINARY)
 _SEND_S = 10.0  # that the kernel may take to make room for a packet: past that nobody reads on the other side
 
 _silent = logging.getLogger("loadtest.link")
@@ -46,60 +53,65 @@ class Refused(Exception):
 class Link:
     """An open connection. It has one owner, who is the only one to wait on it."""
 
-    __slots__ = ("_early", "_over", "_protocol", "_socket", "emptied", "waited")
+    __slots__ = ("_early", "_over", "_protocol", "_rest", "_socket", "_unread_after", "_watch", "came_after", "waited_from")
 
-    def __init__(self, connection: socket.socket, protocol: ClientProtocol) -> None:
-        """`open_link` makes it."""
+    def __init__(self, connection: socket.socket, protocol: ClientProtocol, came: bytes) -> None:
+        """`open_link` makes it. `came`: right behind the handshake."""
+        connection.settimeout(0)
         self._socket, self._protocol = connection, protocol
+        self._watch = get_hub().loop.io(connection.fileno(), _TO_READ)
         self._over: str | None = None  # how it ended
-        self._early = self._packets()  # what came right behind the handshake
-        self.waited = False  # the last look found nothing at first
-        self.emptied = True  # the last look took all that was there
+        self._rest = b""  # of a frame that is not whole yet
+        self._early = self._cut(came)
+        # Moments of the monotonic clock, for whoever has to tell when something came at the earliest:
+        self._unread_after = monotonic()  # what is not read yet came after this
+        self.came_after = self._unread_after  # and this what was read last
+        self.waited_from = self._unread_after  # when the last wait for something to read began
 
     def receive(self, timeout_s: float) -> list[bytes]:
-        """The packets that came, at least one unless `timeout_s` is over before (0 does not wait). Raises `Gone`, after the last packet."""
-        self.waited, self.emptied = False, True
+        """The packets that came; none where `timeout_s` is over before (0 does not wait), or not enough came for one.
+
+        Raises `Gone`, after the last packet.
+        """
+        self.waited_from, self.came_after = monotonic(), self._unread_after
         if self._early:
             packets, self._early = self._early, []
             return packets
         if self._over is not None:
             raise Gone(self._over)
+        if timeout_s:
+            self._wait(timeout_s)
+        looks = monotonic()
         try:
-            data = self._look(timeout_s)
-        except (BlockingIOError, TimeoutError):
+            data = bytes(self._socket.recv(_READ_BYTES))
+        except BlockingIOError:
+            self._unread_after = looks
             return []
         except OSError as error:
             raise Gone(str(error)) from None
-        self.emptied = len(data) < _READ_BYTES
+        if len(data) < _READ_BYTES:
+            self._unread_after = looks
         return self._received(data)
 
-    def _look(self, timeout_s: float) -> bytes:
-        """What is there, or comes within this time. How long that takes tells nothing: a busy machine may take its time over either."""
+    def _wait(self, timeout_s: float) -> None:
+        """Until there is something to read, or this time is over.
+
+        Straight on gevent's loop: a wait of its sockets has an exception and a `Timeout` in it, and takes four times as long.
+        """
+        hub, wake = get_hub(), getcurrent().switch
+        timer = hub.loop.timer(timeout_s)
+        self._watch.start(wake)
+        timer.start(wake)
         try:
-            self._socket.settimeout(0)
-            return bytes(self._socket.recv(_READ_BYTES))
-        except BlockingIOError:
-            self.waited = True
-            if not timeout_s:
-                raise
-        self._socket.settimeout(timeout_s)
-        return bytes(self._socket.recv(_READ_BYTES))
+            hub.switch()
+        finally:
+            self._watch.stop()
+            timer.close()
 
     def _received(self, data: bytes) -> list[bytes]:
-        protocol = self._protocol
-        if data:
-            protocol.receive_data(data)
-        else:
-            protocol.receive_eof()
-        packets = self._packets()
-        if protocol.state is not State.OPEN:
-            self._over = "closed" if protocol.close_rcvd is None else f"closed with {protocol.close_rcvd.code}"
-        elif not data:
-            self._over = "closed without a word"
-        try:
-            self._flush()  # a pong, an answer to a close
-        except Gone as gone:
-            self._over = self._over or str(gone)
+        packets = self._cut(data)
+        if not data:
+            self._over = self._over or "closed without a word"
         if self._over is not None and not packets:
             raise Gone(self._over)
         return packets
@@ -117,37 +129,65 @@ class Link:
             self._over = "closed by us"
             self._protocol.send_close()
             try:
-                self._socket.settimeout(0)  # what does not fit at once is not worth a wait
                 for data in self._protocol.data_to_send():
-                    self._socket.send(data)
+                    self._socket.send(data)  # what does not fit at once is not worth a wait
             except OSError:
                 pass  # the other side sees the end all the same
-        self._socket.close()
+        self._let_go()
 
     def cut(self) -> None:
         """Close it without a word, as a machine that falls asleep."""
         self._over = self._over or "cut by us"
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._watch.close()
         self._socket.close()
 
-    def _packets(self) -> list[bytes]:
-        packets = []
-        for event in self._protocol.events_received():
-            if isinstance(event, Frame) and event.opcode is Opcode.TEXT and event.fin:
-                packets.append(bytes(event.data))
-            elif isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.CONT, Opcode.BINARY):
-                self._over = "a frame that no node sends: in parts, or binary"
+    def _cut(self, data: bytes) -> list[bytes]:
+        """The packets that are whole now. Of what is no plain text the library hears, and the other side what it says to that."""
+        data, at, packets = self._rest + data, 0, list[bytes]()
+        while self._over is None and (frame := frame_at(data, at, most=MOST_BYTES)) is not None:
+            if frame.plain:
+                packets.append(data[frame.payload : frame.end])
+            else:
+                self._judge(data[at : frame.end])
+            at = frame.end
+        self._rest = data[at:]
         return packets
+
+    def _judge(self, frame: bytes) -> None:
+        """A close, a ping, or nothing that a node sends."""
+        protocol = self._protocol
+        protocol.receive_data(frame)
+        if any(isinstance(event, Frame) and event.opcode in _DATA for event in protocol.events_received()):
+            self._over = "a frame that no node sends: in parts, or binary"
+        elif protocol.state is not State.OPEN:
+            self._over = "closed" if protocol.close_rcvd is None else f"closed with {protocol.close_rcvd.code}"
+        try:
+            self._flush()  # a pong, an answer to a close
+        except Gone as gone:
+            self._over = self._over or str(gone)
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():
             if not data:  # so it says that nothing will follow
                 continue
             try:
-                self._socket.settimeout(_SEND_S)
-                self._socket.sendall(data)
+                self._send(data)
             except OSError as error:
                 self._over = str(error)
                 raise Gone(self._over) from None
+
+    def _send(self, data: bytes) -> None:
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(data):
+            self._socket.settimeout(_SEND_S)
+            self._socket.sendall(data[sent:])
+            self._socket.settimeout(0)
 
 
 def open_link(origin: str, query: Mapping[str, str], *, timeout_s: float) -> Link:
@@ -157,16 +197,16 @@ def open_link(origin: str, query: Mapping[str, str], *, timeout_s: float) -> Lin
     connection: socket.socket | None = None
     try:
         with Timeout(timeout_s, Gone(f"no answer within {timeout_s:g} s")):
-            connection = socket.create_connection((uri.host, uri.port))
+            connection = _connected(uri.host, uri.port)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _shake_hands(connection, protocol)
+            came = _shake_hands(connection, protocol)
     except BaseException as error:
         if connection is not None:
             connection.close()
         if isinstance(error, OSError):
             raise Gone(str(error)) from None
         raise
-    return Link(connection, protocol)
+    return Link(connection, protocol, came)
 
 
 def _uri(origin: str, query: Mapping[str, str]) -> WebSocketURI:
@@ -175,11 +215,35 @@ def _uri(origin: str, query: Mapping[str, str]) -> WebSocketURI:
     return WebSocketURI(False, address.hostname or "", address.port or 80, "/socket.io/", asked, None)
 
 
-def _shake_hands(connection: socket.socket, protocol: ClientProtocol) -> None:
-    """The HTTP upgrade. Raises `Gone` and `Refused`."""
+def _connected(host: str, port: int) -> socket.socket:
+    """A socket to there. A name is looked up by a thread of gevent's, which an address needs not. Raises `OSError`."""
+    try:
+        family = socket.AF_INET6 if ip_address(host).version == 6 else socket.AF_INET
+    except ValueError:
+        return socket.create_connection((host, port))
+    connection = socket.socket(family)
+    try:
+        connection.connect((host, port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _shake_hands(connection: socket.socket, protocol: ClientProtocol) -> bytes:
+    """The HTTP upgrade; returns what came behind it. Raises `Gone` and `Refused`."""
     protocol.send_request(protocol.connect())
     for data in protocol.data_to_send():
         connection.sendall(data)
+    answer = b""
+    while _HEADERS_END not in answer and (data := connection.recv(_READ_BYTES)):
+        answer += data
+    headers, end, behind = answer.partition(_HEADERS_END)
+    protocol.receive_data(headers + end)
+    if protocol.state is State.OPEN:
+        protocol.events_received()  # the answer, which nobody needs any more
+        return behind
+    protocol.receive_data(behind)  # what a refusal has to say, and its rest
     while protocol.state is State.CONNECTING and protocol.handshake_exc is None:
         data = connection.recv(_READ_BYTES)
         if data:
@@ -189,8 +253,7 @@ def _shake_hands(connection: socket.socket, protocol: ClientProtocol) -> None:
     error = protocol.handshake_exc
     if isinstance(error, InvalidStatus):
         raise _refused(error.response)
-    if error is not None:
-        raise Gone(str(error))
+    raise Gone(str(error))
 
 
 def _refused(response: Response) -> Refused:

@@ -30,14 +30,14 @@ class Times(msgspec.Struct, kw_only=True):
     most: float = 0.0
     buckets: dict[int, int] = {}
 
-    def add(self, seconds: float) -> None:
-        """One more; what is under a microsecond counts as that, and so does what is under nothing, by two clocks that differ."""
-        seconds = max(seconds, _LEAST_S)
-        bucket = int(math.log(seconds / _LEAST_S) / _WIDTH)
-        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
-        self.count += 1
-        self.total += seconds
-        self.most = max(self.most, seconds)
+    def add(self, *seconds: float) -> None:
+        """Some more; what is under a microsecond counts as that, and so does what is under nothing, by two clocks that differ."""
+        for one in (max(one, _LEAST_S) for one in seconds):
+            bucket = int(math.log(one / _LEAST_S) / _WIDTH)
+            self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+            self.count += 1
+            self.total += one
+            self.most = max(self.most, one)
 
     def merge(self, other: "Times") -> None:
         """Those of another process."""
@@ -89,12 +89,12 @@ class Measures(msgspec.Struct, kw_only=True):
         second = math.floor(at_s)
         series[second] = series.get(second, 0) + number
 
-    def time(self, name: str, seconds: float) -> None:
-        """One duration."""
+    def time(self, name: str, *seconds: float) -> None:
+        """One duration, or several."""
         times = self.times.get(name)
         if times is None:
             times = self.times[name] = Times()
-        times.add(seconds)
+        times.add(*seconds)
 
     def refuse(self, what: str, code: str) -> None:
         """One refusal."""

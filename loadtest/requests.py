@@ -1,7 +1,15 @@
-"""Where everything that happens to the people of one process is told: to Locust, as named requests, and to our own measures."""
+"""Where everything that happens to the people of one process is told: to Locust, as named requests, and to our own measures.
 
+Deliveries, of which there are more than of all else together, are summed up second by second, and told to Locust as a worker tells its
+master: a call for each of them, with Locust's listeners behind it, would cost as much as the rest of what is done for a delivery.
+"""
+
+from array import array
+from collections import Counter
 from collections.abc import Callable
+from math import ceil, floor
 
+from locust import stats
 from locust.env import Environment
 
 from loadtest import measures
@@ -23,11 +31,15 @@ class Requests:
 
     def __init__(self, environment: Environment, began: float) -> None:
         self._fire: Callable[..., None] = environment.events.request.fire
+        self._stats: stats.RequestStats = environment.stats
         self._began = began
         self._measures = Measures()
+        self._delivered = {name: array("d") for name in (measures.DELIVERY, measures.REPLAYED)}  # seconds, not summed up yet
+        self._second = 0  # since the start, in which that was
 
     def taken(self) -> Measures:
         """What has been measured since the last time; it begins anew."""
+        self._sum_up()
         taken, self._measures = self._measures, Measures()
         return taken
 
@@ -41,6 +53,26 @@ class Requests:
         now_s = wall() - self._began
         self._measures.count(name, now_s)
         return now_s
+
+    def _sum_up(self) -> None:
+        """Tell of the deliveries of the second that is over, or has begun."""
+        for name, took_s in self._delivered.items():
+            if took_s:
+                self._measures.count(measures.DELIVERED, self._second, len(took_s))
+                self._measures.time(name, *took_s)
+                entry = self._entry(name, took_s)
+                self._stats.get(name, CHAT).extend(entry)
+                self._stats.total.extend(entry)
+                del took_s[:]
+
+    def _entry(self, name: str, took_s: "array[float]") -> stats.StatsEntry:
+        """These durations as Locust keeps them; in whole ms, rounded up, the least and the greatest."""
+        entry, at_s = stats.StatsEntry(self._stats, name, CHAT), self._began + self._second
+        entry.num_requests, entry.total_response_time = len(took_s), round(1000 * sum(took_s))
+        entry.min_response_time, entry.max_response_time = ceil(1000 * min(took_s)), ceil(1000 * max(took_s))
+        entry.response_times = Counter(stats.bucket_response_time(1000 * one) for one in took_s)
+        entry.num_reqs_per_sec, entry.last_request_timestamp = {int(at_s): len(took_s)}, at_s
+        return entry
 
     def tried(self) -> None:
         """See `Observer`."""
@@ -74,8 +106,11 @@ class Requests:
 
     def delivered(self, took_s: float, *, replayed: bool) -> None:
         """See `Observer`."""
-        self._count(measures.DELIVERED)
-        self._tell(measures.REPLAYED if replayed else measures.DELIVERY, took_s)
+        second = floor(wall() - self._began)
+        if second != self._second:
+            self._sum_up()
+            self._second = second
+        self._delivered[measures.REPLAYED if replayed else measures.DELIVERY].append(took_s)
 
     def expired(self, late_s: float) -> None:
         """See `Observer`."""

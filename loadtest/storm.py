@@ -1,6 +1,5 @@
 """One run of a scenario in one process: who takes part, how people find their rooms, and how it comes to rest."""
 
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ import msgspec
 
 from loadtest.client import Away, Client
 from loadtest.clock import monotonic, monotonic_at, wall
+from loadtest.draws import Draws
 from loadtest.journal import Journal, Names
 from loadtest.live import Live
 from loadtest.observer import Observer
@@ -52,7 +52,7 @@ class Person(msgspec.Struct):
     """Somebody who takes part."""
 
     client: Client
-    draw: random.Random  # their own: what they do is the same at every run of one seed
+    draw: Draws  # their own: what they do is the same at every run of one seed
     gone: bool = False  # taken out while the run goes on
 
 
@@ -75,9 +75,9 @@ class Storm:
         """Seconds since the start."""
         return wall() - self.began
 
-    def draw(self, name: str) -> random.Random:
+    def draw(self, name: str) -> Draws:
         """What somebody of this name draws from."""
-        return random.Random(f"{self.plan.seed}/{name}")  # noqa: S311 - to be drawn again exactly
+        return Draws(f"{self.plan.seed}/{name}")
 
     def join(self, kind: str, name: str, number: int) -> Person:
         """A new person, the `number`th: its name is its user's."""
@@ -115,14 +115,13 @@ class Storm:
             away=away,
         )
 
-    def _route(self, number: int, draw: random.Random) -> Route | StockRoute:
+    def _route(self, number: int, draw: Draws) -> Route | StockRoute:
         hosts = self.plan.hosts
         first = number % len(hosts)
         if self.plan.stock:
             return StockRoute(hosts[first], draw.random)
         others = [*hosts[:first], *hosts[first + 1 :]]
-        draw.shuffle(others)
-        return Route([hosts[first], *others], draw.random)
+        return Route([hosts[first], *draw.sample(others, len(others))], draw.random)
 
     def _away(self, absence: Absence) -> Away:
         begins, ends = (monotonic_at(self.began + moment) for moment in (absence.begins_s, absence.ends_s))

@@ -3,11 +3,9 @@
 Everything here is this client's own view of the protocol: it knows only what it reads, and passes over fields that it does not.
 """
 
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, Union
 
 import msgspec
-
-T = TypeVar("T")
 
 PONG = b"3"
 SEQUENCED = frozenset(
@@ -53,17 +51,17 @@ class Closed(msgspec.Struct, frozen=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """An event and its one payload, not decoded yet."""
+    """An event and its one payload, which is not decoded where this client reads nothing of it."""
 
     name: str
-    payload: msgspec.Raw
+    payload: "RoomEvent | Welcome | Replay | Resync | Draining | Revoked | msgspec.Raw"
 
 
 class Acked(msgspec.Struct, frozen=True):
-    """The ack to the command with this number, not decoded yet."""
+    """The ack to the command with this number."""
 
     number: int
-    payload: msgspec.Raw
+    answer: "Answer"
 
 
 Packet: TypeAlias = Event | Acked | Ping | Opened | Connected | Refusal | Disconnected | Closed
@@ -92,7 +90,7 @@ class Welcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RoomEvent(msgspec.Struct, kw_only=True):
-    """A sequenced event. `event`, its name, is in what was replayed; of a live one the packet has it, and its reader sets it."""
+    """A sequenced event. `event`, its name, is in what was replayed; of a live one the packet has it."""
 
     room: str
     seq: int
@@ -163,20 +161,36 @@ class _Refused(msgspec.Struct, frozen=True):
     data: _Data = _Data()
 
 
-_event = msgspec.json.Decoder(tuple[str, msgspec.Raw])
-_answer = msgspec.json.Decoder(tuple[msgspec.Raw])
+_PAYLOADS: dict[str, type] = {
+    **dict.fromkeys(SEQUENCED, RoomEvent),
+    **dict.fromkeys(("auth:expiring", "auth:expired", "read", "typing", "presence"), msgspec.Raw),
+    "welcome": Welcome,
+    "replay": Replay,
+    "resync": Resync,
+    "draining": Draining,
+    "auth:revoked": Revoked,
+}
+
+
+def _named(name: str, payload: type) -> type:
+    """An array of this name and such a payload: several of them make a union, which is decoded in one go by what stands first."""
+    return msgspec.defstruct(name.replace(":", "_"), [("payload", payload)], tag=name, array_like=True, frozen=True)
+
+
+_event = msgspec.json.Decoder(Union[tuple(_named(name, payload) for name, payload in _PAYLOADS.items())])  # noqa: UP007 - made at run time
+_unread = msgspec.json.Decoder(tuple[str, msgspec.Raw])
+_answer = msgspec.json.Decoder(tuple[Answer])
 _opened = msgspec.json.Decoder(Opened)
 _refused = msgspec.json.Decoder(_Refused)
-_room_event = msgspec.json.Decoder(RoomEvent)
 _encode = msgspec.json.Encoder().encode
 
 
 def parse(packet: bytes) -> Packet:
-    """The packet of one text frame. Raises `Malformed`."""
+    """The packet of one text frame. Raises `Malformed`, for what it carries, too."""
     try:
         match packet[:2]:
             case b"42":
-                return Event(*_event.decode(packet[2:]))
+                return _event_of(packet[2:])
             case b"43":
                 start = packet.index(b"[")
                 return Acked(int(packet[2:start]), *_answer.decode(packet[start:]))
@@ -198,20 +212,18 @@ def parse(packet: bytes) -> Packet:
     raise Malformed(f"no packet for a client: {packet[:200]!r}")
 
 
-def room_event(payload: msgspec.Raw) -> RoomEvent:
-    """A sequenced event's payload. Raises `Malformed`."""
+def _event_of(array: bytes) -> Event:
     try:
-        return _room_event.decode(payload)
-    except msgspec.MsgspecError as error:
-        raise Malformed(f"{error}: {bytes(payload)[:200]!r}") from None
-
-
-def payload_of(payload: msgspec.Raw, shape: type[T]) -> T:
-    """The payload as `shape`. Raises `Malformed`."""
-    try:
-        return msgspec.json.decode(payload, type=shape)
-    except msgspec.MsgspecError as error:
-        raise Malformed(f"{error}: {bytes(payload)[:200]!r}") from None
+        found = _event.decode(array)
+    except msgspec.ValidationError:
+        name, payload = _unread.decode(array)
+        if name in _PAYLOADS:
+            raise
+        return Event(name, payload)
+    name, payload = found.__struct_config__.tag, found.payload
+    if type(payload) is RoomEvent:
+        payload.event = name
+    return Event(name, payload)
 
 
 def connect(auth: dict[str, Any]) -> bytes:

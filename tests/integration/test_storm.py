@@ -41,6 +41,17 @@ def test_a_steady_storm_is_clean(cluster: Cluster, tmp_path: Path) -> None:
     assert all(done.count(name) >= count for name, count in at_least.items()), done.told
     assert not any(entry["num_failures"] for entry in done.requests.values()), done.told
     assert all(entry["num_none_requests"] == 0 and entry["min_response_time"] > 0 for entry in done.requests.values())
+    assert done.result is not None
+    for name in ("send to delivery", "send to delivery, missed and replayed"):  # told to Locust all together
+        entry, times = done.requests[name], done.result.times[name]
+        assert (
+            entry["num_requests"]
+            == sum(entry["num_reqs_per_sec"].values())
+            == sum(entry["response_times"].values())
+            == times.count
+        )
+        assert times.max_ms <= entry["max_response_time"] < times.max_ms + 1.1
+        assert abs(entry["total_response_time"] / times.count - times.mean_ms) < 1
 
 
 def test_people_whom_nobody_lets_in_fail_the_storm(cluster: Cluster, tmp_path: Path) -> None:
@@ -107,6 +118,7 @@ def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Pa
     assert "  1 workers did not hand over what their users saw" in half.output.splitlines()
     assert both.code == 0, both.told
     assert both.verdict.startswith("verdict: clean: 6 clients, ")
+    assert both.result is not None and both.count("send to delivery") == both.result.times["send to delivery"].count > 0
     assert some.code == 1 and some.result is not None, some.told
     assert re.fullmatch(r"[1-9]\d? of 600 people came", some.result.verdict.absence), some.told
     assert not some.result.verdict.leftover and not any(some.result.verdict.counts.values()), some.told

@@ -27,7 +27,9 @@ ERROR = {"message": "busy", "data": {"code": "server_busy", "retry_after": 2000}
         (b"41", wire.Disconnected()),
         (b"1", wire.Closed()),
         (b'42["typing",{"room":"r"}]', wire.Event("typing", msgspec.Raw(b'{"room":"r"}'))),
-        (b'4312[{"ok":true}]', wire.Acked(12, msgspec.Raw(b'{"ok":true}'))),
+        (b'42["a later one",{"room":"r"}]', wire.Event("a later one", msgspec.Raw(b'{"room":"r"}'))),
+        (b'42["resync",{"room":"r","after":3}]', wire.Event("resync", wire.Resync(room="r", after=3))),
+        (b'4312[{"ok":true}]', wire.Acked(12, wire.Answer(ok=True))),
     ],
 )
 def test_each_packet_of_a_server_is_understood(packet: bytes, meant: wire.Packet) -> None:
@@ -46,12 +48,11 @@ def test_junk_is_malformed_and_nothing_else(packet: bytes) -> None:
 
 
 @pytest.mark.parametrize("payload", ['{"room":1,"seq":1}', '{"room":"r"}', "[]", "{"])
-def test_an_event_of_the_wrong_shape_is_malformed(payload: str) -> None:
-    """A sequenced event has at least its room and its seq."""
+@pytest.mark.parametrize("name", ["message", "left", "replay", "resync"])
+def test_an_event_of_the_wrong_shape_is_malformed(name: str, payload: str) -> None:
+    """A sequenced event has at least its room and its seq; nothing that this client knows passes for something that it does not."""
     with pytest.raises(wire.Malformed):
-        wire.room_event(msgspec.Raw(payload.encode()))
-    with pytest.raises(wire.Malformed):
-        wire.payload_of(msgspec.Raw(payload.encode()), wire.Replay)
+        wire.parse(f'42["{name}",{payload}]'.encode())
 
 
 def test_what_a_client_sends_reads_as_the_protocol_has_it() -> None:
@@ -65,5 +66,9 @@ def test_what_a_client_sends_reads_as_the_protocol_has_it() -> None:
 
 def test_fields_that_nobody_knows_are_passed_over() -> None:
     """A newer server may send more."""
-    event = wire.room_event(msgspec.Raw(b'{"room":"r","seq":3,"from":"ann","text":"hi","id":"a","at":5,"mood":{"x":1}}'))
+    packet = wire.parse(b'42["edited",{"room":"r","seq":3,"from":"ann","text":"hi","id":"a","at":5,"mood":{"x":1}}]')
+    assert isinstance(packet, wire.Event)
+    event = packet.payload
+    assert isinstance(event, wire.RoomEvent)
+    assert (packet.name, event.event) == ("edited", "edited")
     assert (event.room, event.seq, event.author, event.text, event.id, event.at) == ("r", 3, "ann", "hi", "a", 5)
