@@ -134,11 +134,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._flow = Flow()
+        self.flow = Flow()
 
     async def run_asgi(self) -> None:
         self.scope["tidegate.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
-        self.scope["tidegate.flow"] = self._flow  # type: ignore[typeddict-unknown-key]
+        self.scope["tidegate.flow"] = self.flow  # type: ignore[typeddict-unknown-key]
         await super().run_asgi()
 
     def data_received(self, data: bytes) -> None:
@@ -157,11 +157,11 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._flow.stalled = True
+        self.flow.stalled = True
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._flow.stalled = False
+        self.flow.stalled = False
 
 
 class _ClientsFault(logging.Filter):
