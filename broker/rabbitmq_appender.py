@@ -167,7 +167,7 @@ class Appender:
                         await self._append_next(channel)
             except LinkLost as error:
                 self.why = str(error) or "the connection was lost"
-                if not isinstance(error, NotConfirmed):  # that one has taken its time already
+                if self._proven or not isinstance(error, NotConfirmed):  # a proof has taken its time already, and the connection is whole
                     await self._pause()
 
     async def _append_next(self, channel: Channel) -> None:
