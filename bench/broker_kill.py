@@ -22,6 +22,9 @@ from tests.support.wait import wait_until
 
 RATE = 1_000  # messages a second, of all together
 ROOMS = 8  # of three who talk: a session's commands are carried out one after the other, so more of them are needed for the rate
+PARTITIONS = (
+    1  # of the log. An event that finds no company is a message of its own, for the broker and for every node: more cost more
+)
 BEFORE_MS = 5_000  # of talk, before each kill
 KILLS = 4
 
@@ -36,7 +39,7 @@ def main() -> None:
 
 async def _run(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     rows = []
-    with Rabbit(folder / "broker") as broker, Cluster(folder, UNHURRIED | {"log": broker.url}) as cluster:
+    with Rabbit(folder / "broker") as broker, Cluster(folder, _settings(broker)) as cluster:
         async with js_clients() as js:
             talk = Talk(js, cluster, "killed", rooms=ROOMS, rate=RATE)
             await talk.begin()
@@ -55,6 +58,8 @@ async def _run(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
             disconnects = js.count("disconnect")
         same_on_every_node(cluster)
     facts = {
+        "asked_per_second": RATE,
+        "partitions": PARTITIONS,
         "acked": sum(verdict.acked for verdict in verdicts),
         "seen": sum(verdict.seen for verdict in verdicts),
         "faults": sum(len(verdict.faults) for verdict in verdicts),
@@ -62,6 +67,10 @@ async def _run(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         "disconnects": disconnects,
     }
     return rows, facts
+
+
+def _settings(broker: Rabbit) -> dict[str, str]:
+    return UNHURRIED | {"log": broker.url, "partitions": str(PARTITIONS)}
 
 
 def _now() -> int:

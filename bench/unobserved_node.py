@@ -1,6 +1,7 @@
 """A node that counts, times and tells nothing, for `bench/observing.py` alone: `python -m bench.unobserved_node node`.
 
-There is no setting for this: whoever runs a node wants to see it. What is left of the observations are the calls of functions that do
+There is no setting for this: whoever runs a node wants to see it. What decides whether the node is ready, how far it is behind its log,
+is no mere observation and stays. What is left of the observations are the calls of functions that do
 nothing; what they cost is measured beside (`empty call`).
 """
 
@@ -9,12 +10,13 @@ from typing import Any
 from node import app, instruments
 from node.cli import main
 from node.edge import fanout, witness
-from node.flow import lag
 from node.instruments import Histogram
 
 
 class _Nothing:
     """In the place of any instrument."""
+
+    bounds = ()
 
     def inc(self, by: int = 1) -> None:
         """Count nothing."""
@@ -51,6 +53,5 @@ if __name__ == "__main__":
         "tell_left_out",
     )
     _leave_out(witness.Witness, *told)
-    _leave_out(lag.Lag, "expect", "appended", "came", "claimed")
     _leave_out(app.Node, "count")
     main()

@@ -167,7 +167,8 @@ class Appender:
                         await self._append_next(channel)
             except LinkLost as error:
                 self.why = str(error) or "the connection was lost"
-                await self._pause()
+                if not isinstance(error, NotConfirmed):  # that one has taken its time already
+                    await self._pause()
 
     async def _append_next(self, channel: Channel) -> None:
         while not self._more.is_set() and not self.why:

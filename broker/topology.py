@@ -12,7 +12,7 @@ GENESIS = "tidegate.log.genesis"  # a stream: which log this is, and of how many
 SIGNALS = "tidegate.signal"  # a topic exchange: what need not last
 TO_ALL = "all"  # a routing key of it
 BUCKETS = 256  # rooms hash into so many, and who wants to hear of a room binds its bucket
-SEGMENT_BYTES = 50_000_000  # retention drops whole segments
+SEGMENT_BYTES = 4_000_000  # retention drops whole ones, and a broker reads the newest one whole before it serves the stream again
 
 
 def partition_for(room: str, partitions: int) -> int:

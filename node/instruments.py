@@ -75,17 +75,17 @@ class Counter:
 class Histogram:
     """How long something took, each time, and an example of each length: `(of what, how long, when)`."""
 
-    __slots__ = ("_bounds", "counts", "examples", "sum")
+    __slots__ = ("bounds", "counts", "examples", "sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.examples: list[tuple[str, float, float] | None] = [None] * (len(bounds) + 1)
         self.sum = 0.0
 
     def observe(self, value: float, example: str = "", times: int = 1) -> None:
         """It took so long, once or so many times; `example` is the id of the trace or of the session's lineage in which it did."""
-        place = bisect_left(self._bounds, value)
+        place = bisect_left(self.bounds, value)
         self.counts[place] += times
         self.sum += value * times
         if example:

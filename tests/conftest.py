@@ -13,6 +13,7 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "default"))
 
 BROWSER_TESTS = Path(__file__).parent / "browser"
+MINUTES_S = 300  # the time limit of whoever asks for more than a page of a browser needs
 
 
 @pytest.fixture(scope="session")
@@ -22,17 +23,24 @@ def anyio_backend() -> str:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test in tests/browser needs Chromium and the page's libraries, without saying so itself. Files with brokers are begun first.
+    """A test in tests/browser needs Chromium and the page's libraries, without saying so itself. The longest files are begun first.
 
-    They wait for the longest, while others compute; begun last they would be waited for with nothing else left to do.
+    Those are the ones with brokers and the ones that ask for minutes: they wait, while others compute; begun last they would be waited for
+    with nothing else left to do.
     """
-    waits = {item.path for item in items if any("rabbit" in name for name in (*_marks(item), *getattr(item, "fixturenames", ())))}
-    items.sort(key=lambda item: item.path not in waits)
+    longest = {item.path for item in items if _uses_broker(item) or _asks_for_minutes(item)}
+    items.sort(key=lambda item: item.path not in longest)
     for item in items:
         if item.path.is_relative_to(BROWSER_TESTS):
             item.add_marker(pytest.mark.chromium)
             item.add_marker(pytest.mark.nodejs)
 
 
-def _marks(item: pytest.Item) -> list[str]:
-    return [mark.name for mark in item.iter_markers()]
+def _uses_broker(item: pytest.Item) -> bool:
+    names = [mark.name for mark in item.iter_markers()] + list(getattr(item, "fixturenames", ()))
+    return any("rabbit" in name for name in names)
+
+
+def _asks_for_minutes(item: pytest.Item) -> bool:
+    limit = item.get_closest_marker("timeout")
+    return limit is not None and limit.args[0] >= MINUTES_S

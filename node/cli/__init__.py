@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
@@ -56,6 +55,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
         _show_help(NAMES, [])
         return 0
     if name == "--version":
+        import importlib.metadata  # noqa: PLC0415  no other command has a use for it
+
         say(f"tidegate {importlib.metadata.version('tidegate')}")
         return 0
     if name not in NAMES:

@@ -30,11 +30,28 @@ class Hearer(Protocol):
 
 
 class Parcel(Protocol):
-    """What a packet is part of, for who wants to know what became of it."""
+    """What a packet is part of, for who wants to know what became of it.
+
+    Up to the moment `until` a write is only counted: whoever writes adds to `count`, and the moment to `moments`. From it on `written`
+    is told.
+    """
+
+    until: float
+    count: int
+    moments: int
 
     def written(self, to: Hearer, now: int) -> None:
         """It was written to the socket of `to`, or handed to the answer of his poll, and that was done at `now`."""
         ...
+
+
+class Flow:
+    """Whether a peer has stopped reading: then what is written waits, and else it goes to the system at once."""
+
+    __slots__ = ("stalled",)
+
+    def __init__(self) -> None:
+        self.stalled = False
 
 
 class WebSocket(Protocol):
@@ -43,6 +60,8 @@ class WebSocket(Protocol):
     async def receive(self) -> str | bytes | None:
         """The next message; None once the peer is gone."""
         ...
+
+    flow: Flow
 
     async def send(self, packet: str | bytes) -> None:
         """Write one message, waiting while the peer does not read."""
@@ -172,14 +191,25 @@ class Connection:
             await self._filled.wait()
             while self._outbox:
                 packet, to, of = self._outbox.popleft()
-                if to is None or to.hears(self._clock()):
-                    await websocket.send(packet)  # which may wait for the peer
+                size, now = len(packet), self._clock()
+                if to is None or to.hears(now):
+                    # 1. what goes at once is told before it does: behind a system call each line costs what ten cost before it
+                    if of is not None and to is not None and not websocket.flow.stalled:
+                        if now < of.until:
+                            of.count += 1
+                            of.moments += now
+                        else:
+                            of.written(to, now)
+                        of = None
+                    await websocket.send(packet)
+                    # 2. what the peer has kept waiting is told when he has taken it
                     if of is not None and to is not None:
                         of.written(to, self._clock())
                 of = None  # or it would be held until the next one comes
-                self._sent(len(packet))
+                self.unsent -= size
             if not self.closed:
                 self._filled.clear()
+            self._run_empty()  # which may fill it
         await websocket.close(self._close_code)
 
     async def _read(self, websocket: WebSocket) -> None:
@@ -253,7 +283,8 @@ class Connection:
         self._outbox.clear()
         if not self.closed:
             self._filled.clear()
-        self._sent(size)
+        self.unsent = max(0, self.unsent - size)
+        self._run_empty()
         return packets
 
     # Packets
@@ -275,8 +306,7 @@ class Connection:
                 raise MalformedPacket("not a packet that a client sends")
         return None
 
-    def _sent(self, size: int) -> None:
-        self.unsent = max(0, self.unsent - size)
+    def _run_empty(self) -> None:
         if not self._low.is_set() and not self._outbox and not self.closed:
             self._low.set()
             self._on_drained(self)

@@ -17,7 +17,7 @@ import msgspec
 
 from node.auth.denied import Denied
 from node.core.events import EndReason
-from node.edge.connection import NOOP, PING, Connection, MalformedPacket
+from node.edge.connection import NOOP, PING, Connection, Flow, MalformedPacket
 
 Response = tuple[int, list[tuple[str, str]], bytes]
 _TEXT = [("Content-Type", "text/plain; charset=UTF-8"), ("Cache-Control", "no-store")]
@@ -47,10 +47,11 @@ def transport_of(environ: dict[str, Any]) -> str:
 
 
 class AsgiWebSocket:
-    """One WebSocket over ASGI, with a way to its TCP connection where the server gives one (see `app.WebSocketProtocol`)."""
+    """One WebSocket over ASGI, with a way to its TCP connection and its flow where the server gives them (`server.WebSocketProtocol`)."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self._receive, self._send = environ["asgi.receive"], environ["asgi.send"]
+        self.flow: Flow = environ["asgi.scope"].get("tidegate.flow") or Flow()
         self._tcp: asyncio.Transport | None = environ["asgi.scope"].get("tidegate.transport")
 
     async def accept(self) -> None:

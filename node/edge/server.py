@@ -19,6 +19,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from node.edge.connection import Flow
 from node.edge.listener import BACKLOG
 
 SHUTDOWN_S = 2.0  # what requests in flight may take once the drain is over
@@ -129,10 +130,15 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """Puts its TCP transport into the ASGI scope as `tidegate.transport`, and takes a refused handshake for an answer."""
+    """Puts its TCP transport and its flow into the ASGI scope, and takes a refused handshake for an answer."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.flow = Flow()
 
     async def run_asgi(self) -> None:
         self.scope["tidegate.transport"] = self.transport  # type: ignore[typeddict-unknown-key]
+        self.scope["tidegate.flow"] = self.flow  # type: ignore[typeddict-unknown-key]
         await super().run_asgi()
 
     def data_received(self, data: bytes) -> None:
@@ -142,9 +148,20 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.transport.close()
 
     async def send(self, message: Any) -> None:
+        if message["type"] == "websocket.send":  # the usual one has nothing behind its system call: see `Connection._write`
+            return await super().send(message)
         await super().send(message)
         if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
             self.handshake_complete = True  # uvicorn logs an error otherwise, at every client that is refused
+        return None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.flow.stalled = True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.flow.stalled = False
 
 
 class _ClientsFault(logging.Filter):

@@ -186,7 +186,7 @@ def decode_arguments(name: Any, arguments: list[Any], names: Mapping[str, type[_
     """As `decode_command`, of the commands in `names`."""
     kind = names.get(name) if isinstance(name, str) else None
     if kind is None:
-        shown = name if isinstance(name, str) and len(name) <= _LONGEST_SHOWN else "this"
+        shown = name if isinstance(name, str) and len(name) <= _LONGEST_SHOWN and name.isprintable() else "this"
         return Refused("bad_request", f"no such command: {shown}")
     if arguments and arguments[0] is NO_TEXT:
         return Refused("bad_request", "half of a surrogate pair is no text")

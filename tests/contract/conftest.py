@@ -1,6 +1,7 @@
 """Each test of the contract runs on every log that promises what it holds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,15 +13,20 @@ SHARED = [RABBITMQ, "sqlite"]
 
 
 @pytest.fixture
-def new_shared_place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], SharedPlace]:
+def new_shared_place(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], SharedPlace]]:
     """Makes a place of a kind; a broker is started only for who needs one."""
+    with ExitStack() as stack:
 
-    def make(kind: str) -> SharedPlace:
-        if kind == "rabbitmq":
-            return RabbitPlace(request.getfixturevalue("rabbit"))
-        return SqlitePlace(tmp_path_factory.mktemp("log"))
+        def make(kind: str) -> SharedPlace:
+            if kind == "rabbitmq":
+                place = RabbitPlace(request.getfixturevalue("rabbit"))
+                stack.callback(place.drop)
+                return place
+            return SqlitePlace(tmp_path_factory.mktemp("log"))
 
-    return make
+        yield make
 
 
 @pytest.fixture(params=["memory", *SHARED])

@@ -51,10 +51,15 @@ class SqlitePlace:
 
 
 class RabbitPlace:
-    """The log on RabbitMQ, in a vhost of its own."""
+    """The log on RabbitMQ, in a vhost of its own, which goes with `drop`."""
 
     def __init__(self, rabbit: Rabbit) -> None:
-        self.where = rabbit.url_for(rabbit.fresh_vhost())
+        self._rabbit, self._vhost = rabbit, rabbit.fresh_vhost()
+        self.where = rabbit.url_for(self._vhost)
+
+    def drop(self) -> None:
+        """A broker spends 0.1% of a core on each stream that it has."""
+        self._rabbit.drop_vhost(self._vhost)
 
     @asynccontextmanager
     async def open(self, name: str) -> AsyncIterator[Broker]:

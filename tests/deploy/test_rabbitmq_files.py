@@ -49,14 +49,20 @@ async def channel(broker: DeployedRabbit, secrets: Path) -> AsyncIterator[Abstra
         yield await connection.channel()
 
 
+def named(*texts: str) -> str:
+    """A list of these texts, as Erlang writes it."""
+    return "[{}]".format(",".join('<<"{}">>'.format(text.replace("\\", "\\\\")) for text in texts))
+
+
 def test_what_is_defined_is_there(broker: DeployedRabbit, secrets: Path) -> None:
     """One vhost, one user, no guest, and his permissions; the file was read as ours and the plugin is on."""
     definitions = json.loads((secrets / "rabbitmq" / "definitions.json").read_text())
     (permission,) = definitions["permissions"]
-    assert broker.ctl("list_users", "--silent").split("\t")[0] == "tidegate"
-    assert broker.ctl("list_vhosts", "--silent").split() == ["tidegate"]
-    told = broker.ctl("list_permissions", "--silent", "--vhost", "tidegate").strip().split("\t")
-    assert told == ["tidegate", *(permission[kind] for kind in ("configure", "write", "read"))]
+    assert broker.erlang("[Name || [{user, Name} | _] <- rabbit_auth_backend_internal:list_users()]") == named("tidegate")
+    assert broker.erlang("rabbit_vhost:list_names()") == named("tidegate")
+    told = 'rabbit_auth_backend_internal:list_vhost_permissions(<<"tidegate">>)'
+    texts = ["tidegate", *(permission[kind] for kind in ("configure", "write", "read"))]
+    assert broker.erlang(f"[Text || One <- {told}, {{_, Text}} <- One]") == named(*texts)
     assert "guest" in broker.erlang("application:get_env(rabbit, loopback_users)")
     assert broker.erlang("rabbit_nodes:cluster_name()") == '<<"tidegate">>'
     assert broker.erlang("net_kernel:get_net_ticktime()") == "5"

@@ -33,8 +33,10 @@ def own_rabbit(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit]:
 
 
 @pytest.fixture
-def url(own_rabbit: Rabbit) -> str:
-    return own_rabbit.url_for(own_rabbit.fresh_vhost())
+def url(own_rabbit: Rabbit) -> Iterator[str]:
+    vhost = own_rabbit.fresh_vhost()
+    yield own_rabbit.url_for(vhost)
+    own_rabbit.drop_vhost(vhost)
 
 
 @pytest.fixture(autouse=True)

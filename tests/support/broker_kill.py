@@ -7,15 +7,18 @@ import msgspec
 
 from tests.support.nodes import Cluster
 from tests.support.rabbit import Rabbit
-from tests.support.wait import wait_until
+from tests.support.wait import block_until, wait_until
 
 NOTICED_S, MENDED_S = 30.0, 60.0
 
 
 class Kill(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds: from the start of the new process until it takes clients, and from there until all nodes are ready."""
+    """Seconds: from the start of the new process until it takes clients; from there until it has opened its streams, for which
+    it reads what stands in the newest segment of each; and from there, too, until all nodes are ready.
+    """
 
     boot_s: float
+    streams_after_s: float
     whole_after_s: float
 
 
@@ -27,5 +30,13 @@ async def kill_and_start(broker: Rabbit, cluster: Cluster) -> Kill:
     broker.start()
     await asyncio.to_thread(broker.wait_ready)
     booted = time.monotonic()
+    opening = asyncio.create_task(_streams_open(broker))
     await wait_until(lambda: all(node.not_ready() == {} for node in cluster), MENDED_S, "the cluster is whole")
-    return Kill(boot_s=booted - began, whole_after_s=time.monotonic() - booted)
+    whole = time.monotonic()
+    return Kill(boot_s=booted - began, streams_after_s=await opening - booted, whole_after_s=whole - booted)
+
+
+async def _streams_open(broker: Rabbit) -> float:
+    """When they were."""
+    await asyncio.to_thread(block_until, lambda: broker.serves_streams, MENDED_S, "the streams are open")
+    return time.monotonic()

@@ -55,6 +55,10 @@ class Guest:
         """What `said` brought, in order."""
         return [arguments for event, arguments in self.heard[namespace] if event == "said"]
 
+    def gone(self, sids: list[str]) -> list[str]:
+        """Of these clients, whose ends `gone` brought, in order."""
+        return [arguments for event, arguments in self.heard["/"] if event == "gone" and arguments in sids]
+
     def ticks(self) -> list[tuple[str, int]]:
         """The texts and numbers that `tick` brought, in order."""
         return [(arguments["text"], arguments["number"]) for event, arguments in self.heard["/"] if event == "tick"]

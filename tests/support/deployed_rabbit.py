@@ -4,11 +4,10 @@ import re
 from pathlib import Path
 
 from tests.support.compose import brokers
-from tests.support.erlang import PortMapper
+from tests.support.erlang import ErlangError, PortMapper
 from tests.support.held_port import HOST, HeldPort
 from tests.support.nodes import ROOT
 from tests.support.rabbit import START_S, Rabbit
-from tests.support.rabbit_home import installed
 from tests.support.wait import block_until
 
 FILES = ROOT / "deploy" / "rabbitmq"
@@ -33,12 +32,12 @@ class DeployedRabbit(Rabbit):
         self._secrets = secrets
         mapper = PortMapper(folder)
         mapper.cookie = (secrets / ".erlang.cookie").read_text()
-        super().__init__(folder, mapper=mapper, kernel=_kernel())
+        enabled = (FILES / "enabled_plugins").read_text()
+        super().__init__(folder, mapper=mapper, kernel=_kernel(), plugins=dict.fromkeys(re.findall(r"\w+", enabled), "[]"))
         self._mapper, self._owns_mapper = mapper, True
         self._metrics_port = HeldPort()
-        self._with_every_plugin()
         (folder / "advanced.config").write_text("[].\n")
-        (folder / "enabled_plugins").write_text((FILES / "enabled_plugins").read_text())
+        (folder / "enabled_plugins").write_text(enabled)
         (folder / "deployed.conf").write_text(self._configuration())
 
     @property
@@ -56,22 +55,15 @@ class DeployedRabbit(Rabbit):
         return super()._environment | own
 
     def wait_ready(self) -> None:
-        """Block until it is healthy, by what Compose asks: guest, by whom other brokers of the tests are asked, there is none."""
-        block_until(self._is_healthy, START_S, f"{self.node} is healthy")
+        """Block until it runs. It is asked from inside: guest, by whom other brokers of the tests are asked, there is none."""
+        block_until(self._runs, START_S, f"{self.node} runs")
 
-    def _is_healthy(self) -> bool:
+    def _runs(self) -> bool:
         assert not self.fault(), self.fault()
         try:
-            self.ctl("check_running", tool="rabbitmq-diagnostics")
-        except AssertionError:
+            return self.erlang("rabbit:is_running()") == "true"
+        except ErlangError:
             return False
-        return True
-
-    def _with_every_plugin(self) -> None:
-        for library in (installed() / "plugins").iterdir():
-            link = self._home / "plugins" / library.name
-            if not link.exists():
-                link.symlink_to(library)
 
     def _configuration(self) -> str:
         text = (FILES / "rabbitmq.conf").read_text()

@@ -124,6 +124,13 @@ class Rabbit:
             self.begin_streams()
             self.write_down()
 
+    @property
+    def serves_streams(self) -> bool:
+        """Whether the leaders of all streams run and answer, after a restart: before that they take nothing, and give nothing."""
+        leaders = "[amqqueue:get_pid(Q) || Q <- rabbit_amqqueue:list_by_type(rabbit_stream_queue)]"
+        silent = f"[P || P <- {leaders}, (catch element(1, sys:get_status(P, 50))) =/= status]"
+        return self.erlang(f"{silent} =:= []") == "true"
+
     def kill(self) -> None:
         """`kill -9`, and wait until the process is gone."""
         assert self._process is not None

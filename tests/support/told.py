@@ -1,6 +1,7 @@
 """What the stock clients of a test have told of themselves, in whatever language they are written."""
 
 import json
+from collections import Counter
 from typing import Any
 
 from loadtest.checker import Ack, History, Sight, Watch, posted
@@ -15,25 +16,29 @@ class Told:
 
     def __init__(self) -> None:
         self.lines: list[Line] = []  # of all of them, in order
-        self._of: dict[str, list[Line]] = {}
+        self._of: dict[str, dict[str, list[Line]]] = {}  # client -> kind -> lines
+        self._count: Counter[str] = Counter()  # kind -> lines
 
     def begin(self, client: str) -> None:
         """From here on there is a client of this name."""
-        self._of[client] = []
+        self._of[client] = {}
 
     def add(self, line: Line) -> None:
         """A client has told this."""
         self.lines.append(line)
-        self._of[line["client"]].append(line)
+        self._of[line["client"]].setdefault(line["kind"], []).append(line)
+        self._count[line["kind"]] += 1
 
     def of(self, client: str, kind: str, **fields: Any) -> list[Line]:
         """What a client told of one kind: connect, upgrade, disconnect, connect_error, told, seen, acked, refused."""
-        lines = self._of[client]
-        return [line for line in lines if line["kind"] == kind and all(line.get(name) == value for name, value in fields.items())]
+        lines = self._of[client].get(kind, [])
+        return (
+            [line for line in lines if all(line.get(name) == value for name, value in fields.items())] if fields else list(lines)
+        )
 
     def count(self, kind: str) -> int:
         """How many lines of one kind all clients have told."""
-        return sum(line["kind"] == kind for line in self.lines)
+        return self._count[kind]
 
     async def told(self, client: str, event: str, *, times: int = 1, deadline_s: float = PATIENCE_S) -> Line:
         """Wait for the `times`-th unsequenced event of this name; returns its payload."""

@@ -8,7 +8,7 @@ import pytest
 
 from node.core.events import EndReason
 from node.core.identity import Principal
-from node.edge.connection import Connection
+from node.edge.connection import Connection, Flow
 from node.edge.outboxes import Outboxes
 from node.edge.session import Session
 from tests.support.wait import wait_until
@@ -26,6 +26,7 @@ class Socket:
         self.asked = asyncio.Event()
         self.reading = asyncio.Event()
         self.gone = asyncio.Event()
+        self.flow = Flow()
 
     async def receive(self) -> str | bytes | None:
         await self.gone.wait()
@@ -189,6 +190,8 @@ class Written:
     """When a packet was written."""
 
     at: int | None = None
+    until = 0.0
+    count = moments = 0
 
     def written(self, to: object, now: int) -> None:
         self.at = now
@@ -197,6 +200,7 @@ class Written:
 async def test_it_is_written_when_the_peer_has_taken_it() -> None:
     """What is told to be written is told with the moment after the send, however long the peer kept it waiting."""
     desk, parcel = Desk(), Written()
+    desk.socket.flow.stalled = True
     desk.connection.put("42[]", desk.session, parcel)
     await desk.socket.asked.wait()
     desk.now = 700

@@ -69,7 +69,7 @@ def test_a_stream_is_declared_with_what_it_always_was() -> None:
         "x-queue-type": "stream",
         "x-initial-cluster-size": 3,
         "x-queue-leader-locator": "balanced",
-        "x-stream-max-segment-size-bytes": 50_000_000,
+        "x-stream-max-segment-size-bytes": 4_000_000,
     }
 
 
@@ -78,10 +78,10 @@ def test_what_managers_say_is_kept_for_a_while() -> None:
     assert emit_arguments("1h", 100_000_000) == log_arguments() | {
         "x-max-age": "1h",
         "x-max-length-bytes": 100_000_000,
-        "x-stream-max-segment-size-bytes": 25_000_000,
+        "x-stream-max-segment-size-bytes": 4_000_000,
     }
     assert emit_arguments("5m", 2_000_000)["x-stream-max-segment-size-bytes"] == 1_000_000
-    assert emit_arguments("5m", 10**12)["x-stream-max-segment-size-bytes"] == 50_000_000
+    assert emit_arguments("5m", 10**12)["x-stream-max-segment-size-bytes"] == 4_000_000
 
 
 def test_rooms_are_spread_over_all_buckets() -> None:
