@@ -17,6 +17,9 @@ from typing import Any, cast
 import gevent
 from gevent import socket
 from gevent.event import Event
+from websockets.client import ClientProtocol
+from websockets.protocol import State
+from websockets.uri import WebSocketURI
 
 from loadtest import wire
 from loadtest.alarms import NEVER
@@ -65,20 +68,31 @@ class Crowd:
         return lambda *arguments, **named: None
 
 
-def bare(crowd: Crowd) -> None:
-    """A greenlet and a socket."""
+def bare(crowd: Crowd, take: Callable[[bytes], object]) -> None:
+    """A greenlet and a socket of gevent's, and what is done to each piece that comes."""
     with socket.create_connection(("127.0.0.1", crowd.port)) as connection:
         connection.sendall(_UPGRADE)
         connection.recv(_READ_BYTES)
         connection.sendall(_CONNECT)
         connection.recv(_READ_BYTES)
         crowd.welcomed()
-        while connection.recv(_READ_BYTES):
-            pass
+        while data := connection.recv(_READ_BYTES):
+            take(data)
         crowd.lost("closed")
 
 
-def linked(crowd: Crowd, take: Callable[[bytes], None]) -> None:
+def by_library() -> Callable[[bytes], object]:
+    """Cuts frames with the parser of the library."""
+    protocol = ClientProtocol(WebSocketURI(False, "n", 80, "/", "", None), state=State.OPEN)
+
+    def take(data: bytes) -> object:
+        protocol.receive_data(data)
+        return protocol.events_received()
+
+    return take
+
+
+def linked(crowd: Crowd, take: Callable[[bytes], object]) -> None:
     """The client's WebSocket, and what is done to each packet."""
     link = open_link(crowd.url, {}, timeout_s=LIMIT_S)
     try:
@@ -121,18 +135,15 @@ def person(crowd: Crowd) -> None:
     ).serve(NEVER)
 
 
-#: By name, in order.
+#: By name, in order; the second is what the third does without.
 STEPS: dict[str, Callable[[Crowd], None]] = {
-    "a greenlet and its socket": bare,
-    "the WebSocket": lambda crowd: linked(crowd, lambda packet: None),
-    "decoded": lambda crowd: linked(crowd, lambda packet: _nothing(wire.parse(packet))),
+    "a greenlet and its socket": lambda crowd: bare(crowd, len),
+    "its frames by the library alone": lambda crowd: bare(crowd, by_library()),
+    "the WebSocket as it is": lambda crowd: linked(crowd, len),
+    "decoded": lambda crowd: linked(crowd, wire.parse),
     "in the journal": lambda crowd: linked(crowd, journal_of(crowd)),
     "the client": person,
 }
-
-
-def _nothing(packet: wire.Packet) -> None:
-    """Done with it."""
 
 
 def floor(connections: int) -> list[dict[str, Any]]:

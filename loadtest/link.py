@@ -3,6 +3,7 @@
 The WebSocket itself is the sans-I/O half of `websockets`, on gevent's sockets. Measured with 1,000 connections in one process, 5,000 events
 a second, processor time of an event and memory of a connection, its greenlet and socket included: bare `recv` 24 us and 11 KiB;
 `websockets` 42 us, 14 KiB; wsproto 68 us, 15 KiB; websocket-client 126 us (three reads a frame), 14 KiB. A node has it locked already.
+Its are the handshake, all that is sent, and what comes but for plain text frames (`frames.py`).
 """
 
 import logging

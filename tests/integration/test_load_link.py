@@ -1,11 +1,14 @@
 """The load test's WebSocket against a real node. It is gevent's, so it has a thread of its own."""
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import pytest
+from websockets.sync.server import ServerConnection, serve
 
 from loadtest import wire
 from loadtest.link import Gone, Link, Refused, open_link
@@ -27,6 +30,19 @@ def apart(work: Callable[[], Found]) -> Found:
     """Do this in a thread with an event loop of gevent's."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work).result(timeout=3 * OPEN_S)
+
+
+@contextmanager
+def served(script: Callable[[ServerConnection], None]) -> Iterator[str]:
+    """A server that does this with each connection, and closes it; its URL."""
+    with serve(script, "127.0.0.1", 0, compression=None, max_size=None) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+        finally:
+            server.shutdown()
+            thread.join(OPEN_S)
 
 
 def until_gone(link: Link) -> tuple[list[bytes], str]:
@@ -81,3 +97,41 @@ def test_an_answer_that_does_not_come_is_not_waited_for_long() -> None:
                 open_link(f"http://127.0.0.1:{silent.getsockname()[1]}", {}, timeout_s=0.2)
 
     apart(work)
+
+
+def test_packets_of_any_length_come_as_they_were_sent_and_pings_are_answered() -> None:
+    """However many come at once and wherever the socket cuts them; what no node sends ends the connection, behind what came before."""
+    sent, ponged = ["x" * size for size in (1, 125, 126, 65_535, 65_536, 1_000_000)] * 3, threading.Event()
+
+    def script(connection: ServerConnection) -> None:
+        for number, text in enumerate(sent):
+            connection.send(text)
+            if number == len(sent) // 2:
+                pong = connection.ping()
+        if pong.wait(OPEN_S):
+            ponged.set()
+        connection.send(["in ", "parts"])
+        connection.recv(OPEN_S)
+
+    with served(script) as url:
+        packets, how = apart(lambda: until_gone(open_link(url, {}, timeout_s=OPEN_S)))
+    assert [packet.decode() for packet in packets] == sent
+    assert ponged.is_set()
+    assert how.startswith("a frame that no node sends")
+
+
+def test_a_packet_that_the_socket_has_no_room_for_is_sent_whole() -> None:
+    """Over any number of writes, and the next one behind it."""
+    long = b"x" * 16_000_000
+
+    def script(connection: ServerConnection) -> None:
+        connection.send(" ".join(str(len(connection.recv(OPEN_S))) for _ in range(2)))
+
+    def work() -> list[bytes]:
+        link = open_link(url, {}, timeout_s=OPEN_S)
+        link.send(long)
+        link.send(wire.PONG)
+        return link.receive(OPEN_S)
+
+    with served(script) as url:
+        assert apart(work) == [f"{len(long)} 1".encode()]
