@@ -167,7 +167,8 @@ class Appender:
                         await self._append_next(channel)
             except LinkLost as error:
                 self.why = str(error) or "the connection was lost"
-                if self._proven or not isinstance(error, NotConfirmed):  # a proof has taken its time already, and the connection is whole
+                # a proof that was not confirmed has taken its time already, and the connection is whole
+                if self._proven or not isinstance(error, NotConfirmed):
                     await self._pause()
 
     async def _append_next(self, channel: Channel) -> None:
