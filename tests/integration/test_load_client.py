@@ -11,7 +11,7 @@ from typing import Any
 
 import gevent
 import pytest
-from websockets.sync.server import ServerConnection, serve
+from websockets.sync.server import ServerConnection
 
 from loadtest.checker import Verdict, check
 from loadtest.client import Client
@@ -20,6 +20,7 @@ from loadtest.link import open_link
 from loadtest.route import Route
 from loadtest.storm import Pulse
 from loadtest.tokens import Token
+from tests.support.web_sockets import web_sockets
 
 LIVES_S = 2.0
 TOLERANCE_MS = 250
@@ -86,14 +87,8 @@ def served(script: Callable[[Script], None], ends_at: float, watched: Watched) -
         played.event("welcome", welcome | {"rooms": [{"room": "r", "seq": 0}]})
         script(played)
 
-    with serve(handle, "127.0.0.1", 0, compression=None) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
-        finally:
-            server.shutdown()
-            thread.join(LIMIT_S)
+    with web_sockets(handle) as url:
+        yield url
 
 
 def judged(script: Callable[[Script], None], *, busy_s: float = 0.0) -> Verdict:

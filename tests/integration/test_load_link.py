@@ -4,15 +4,15 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
 import pytest
-from websockets.sync.server import ServerConnection, serve
+from websockets.sync.server import ServerConnection
 
 from loadtest import wire
 from loadtest.link import Gone, Link, Refused, open_link
 from tests.support.nodes import Cluster, NodeProcess
+from tests.support.web_sockets import web_sockets
 
 Found = TypeVar("Found")
 OPEN_S = 10.0
@@ -30,19 +30,6 @@ def apart(work: Callable[[], Found]) -> Found:
     """Do this in a thread with an event loop of gevent's."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(work).result(timeout=3 * OPEN_S)
-
-
-@contextmanager
-def served(script: Callable[[ServerConnection], None]) -> Iterator[str]:
-    """A server that does this with each connection, and closes it; its URL."""
-    with serve(script, "127.0.0.1", 0, compression=None, max_size=None) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.socket.getsockname()[1]}"
-        finally:
-            server.shutdown()
-            thread.join(OPEN_S)
 
 
 def until_gone(link: Link) -> tuple[list[bytes], str]:
@@ -113,7 +100,7 @@ def test_packets_of_any_length_come_as_they_were_sent_and_pings_are_answered() -
         connection.send(["in ", "parts"])
         connection.recv(OPEN_S)
 
-    with served(script) as url:
+    with web_sockets(script) as url:
         packets, how = apart(lambda: until_gone(open_link(url, {}, timeout_s=OPEN_S)))
     assert [packet.decode() for packet in packets] == sent
     assert ponged.is_set()
@@ -133,5 +120,5 @@ def test_a_packet_that_the_socket_has_no_room_for_is_sent_whole() -> None:
         link.send(wire.PONG)
         return link.receive(OPEN_S)
 
-    with served(script) as url:
+    with web_sockets(script) as url:
         assert apart(work) == [f"{len(long)} 1".encode()]
