@@ -46,7 +46,7 @@ class Parcel(Protocol):
 
 
 class Flow:
-    """Whether a peer has stopped reading: then what is written waits, and else it goes to the system at once."""
+    """Whether a peer has stopped reading, or is gone: then what is written waits, or fails; else it goes to the system at once."""
 
     __slots__ = ("stalled",)
 
@@ -57,11 +57,11 @@ class Flow:
 class WebSocket(Protocol):
     """One accepted WebSocket."""
 
+    flow: Flow
+
     async def receive(self) -> str | bytes | None:
         """The next message; None once the peer is gone."""
         ...
-
-    flow: Flow
 
     async def send(self, packet: str | bytes) -> None:
         """Write one message, waiting while the peer does not read."""

@@ -155,6 +155,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             self.handshake_complete = True  # uvicorn logs an error otherwise, at every client that is refused
         return None
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.flow.stalled = True  # nothing goes any more
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self.flow.stalled = True

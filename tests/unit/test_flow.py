@@ -1,11 +1,15 @@
 """Whether a peer has stopped reading, as the server tells who writes to it."""
 
+import asyncio
+
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
 from node.edge.server import WebSocketProtocol
+from tests.support.wait import wait_until
 
+GONE_S = 5.0
 pytestmark = pytest.mark.anyio
 
 
@@ -17,3 +21,14 @@ async def test_a_flow_is_stalled_while_the_transport_takes_nothing() -> None:
     assert protocol.flow.stalled and not protocol.writable.is_set()
     protocol.resume_writing()
     assert not protocol.flow.stalled and protocol.writable.is_set()
+
+
+async def test_nothing_flows_to_who_is_gone() -> None:
+    """What cannot be written any more is not told to be written: it fails, as its writer sees."""
+    protocol = WebSocketProtocol(config=uvicorn.Config(app=lambda: None), server_state=ServerState(), app_state={})
+    async with await asyncio.get_running_loop().create_server(lambda: protocol, "127.0.0.1", 0) as server:
+        _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        await wait_until(lambda: protocol in protocol.connections, GONE_S, "somebody is there")
+        assert not protocol.flow.stalled
+        writer.close()
+        await wait_until(lambda: protocol.flow.stalled, GONE_S, "he is gone")
