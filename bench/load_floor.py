@@ -93,7 +93,12 @@ def by_library() -> Callable[[bytes], object]:
 
 
 def linked(crowd: Crowd, take: Callable[[bytes], object]) -> None:
-    """The client's WebSocket, and what is done to each packet."""
+    """The client's WebSocket, and what is done to each packet where it comes."""
+
+    def all_of(packets: list[bytes]) -> None:
+        for packet in packets:
+            take(packet)
+
     link = open_link(crowd.url, {}, timeout_s=LIMIT_S)
     try:
         link.receive(LIMIT_S)
@@ -101,8 +106,7 @@ def linked(crowd: Crowd, take: Callable[[bytes], object]) -> None:
         link.receive(LIMIT_S)
         crowd.welcomed()
         while True:
-            for packet in link.receive(LIMIT_S):
-                take(packet)
+            link.receive(LIMIT_S, all_of)
     except Gone as gone:
         crowd.lost(str(gone))
 

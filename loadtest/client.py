@@ -198,20 +198,39 @@ class Client(Conversation):
             else:
                 self._open()
             return
-        rings = self._alarms.next
         try:
-            packets = link.receive(max(0.0, min(until, rings) - now))
+            packets = link.receive(max(0.0, min(until, self._alarms.next) - now), self._note_at_once)
             self._was_read(link)
             if packets:
                 self.packets += len(packets)
                 self._alarms.silent = monotonic() + self._silence_s
                 for packet in packets:
                     self._take(wire.parse(packet))
-            if rings <= monotonic():
+            if self._alarms.next <= monotonic():
                 self._look_at_alarms()
         except Gone:
             self._was_read(link)
             self._ended(self._cause or End(code="lost", opened=True))
+
+    def _note_at_once(self, packets: list[bytes]) -> list[bytes] | None:
+        """Note the events that are only to be noted, as far as nothing else is among them: for each of the others there is a turn, which
+        takes as long as all that is done here. See `Link.receive`.
+        """
+        link = self._link
+        assert link is not None
+        self._was_read(link)
+        for at, packet in enumerate(packets):
+            event = wire.parse(packet) if packet.startswith(wire.EVENT) else None
+            if isinstance(event, wire.Event) and isinstance(event.payload, wire.RoomEvent):
+                for one in self._catching_up.live(event.payload):
+                    self._note(one, replayed=False)
+            elif not isinstance(event, wire.Event) or event.name not in wire.PASSING:
+                self.packets += at
+                return packets[at:]
+        now, alarms = monotonic(), self._alarms
+        self.packets += len(packets)
+        alarms.silent = now + self._silence_s
+        return [] if alarms.outstayed <= now else None  # the only one that others may have moved since this wait began
 
     def _be_away(self, until: float) -> None:
         away, now = self._goes[0], monotonic()
@@ -251,7 +270,7 @@ class Client(Conversation):
         waited for it, or else since all had been read that was there.
         """
         before = self._pulse.before
-        self._earliest = before if before > link.waited_from else link.came_after
+        self._earliest = max(before, link.came_after) if before > link.waited_from else link.came_after
 
     def _look_at_alarms(self) -> None:
         """Do what is due on the open connection. Raises `Gone`."""

@@ -3,16 +3,20 @@
 The WebSocket itself is the sans-I/O half of `websockets`, on gevent's sockets. Measured with 1,000 connections in one process, 5,000 events
 a second, processor time of an event and memory of a connection, its greenlet and socket included: bare `recv` 24 us and 11 KiB;
 `websockets` 42 us, 14 KiB; wsproto 68 us, 15 KiB; websocket-client 126 us (three reads a frame), 14 KiB. A node has it locked already.
-Its are the handshake, all that is sent, and what comes but for plain text frames (`frames.py`).
+Its are the handshake, all that is sent, and what comes but for plain text frames (`frames.py`). What only has to be noted is taken where
+the event loop finds it: to wake a greenlet for each of them costs a fourth of all that is done for an event (`bench/load_floor.py`).
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
+from typing import Any, TypeAlias
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
 from gevent import Timeout, get_hub, getcurrent, socket
+from gevent.monkey import get_original
+from gevent.socket import wait_write
 from websockets.client import ClientProtocol
 from websockets.datastructures import Headers
 from websockets.exceptions import InvalidStatus
@@ -36,6 +40,10 @@ _silent.addHandler(logging.NullHandler())
 _silent.propagate = False
 
 
+Take: TypeAlias = Callable[[list[bytes]], list[bytes] | None]
+"""See `Link.receive`."""
+
+
 class Gone(Exception):
     """There is no connection: nobody answered, or it ended. The text says how."""
 
@@ -51,71 +59,115 @@ class Refused(Exception):
         self.code, self.retry_after_s = code, retry_after_s
 
 
+def _none(packets: list[bytes]) -> list[bytes]:
+    """Takes nothing."""
+    return packets
+
+
 class Link:
     """An open connection. It has one owner, who is the only one to wait on it."""
 
-    __slots__ = ("_early", "_over", "_protocol", "_rest", "_socket", "_unread_after", "_watch", "came_after", "waited_from")
+    __slots__ = (
+        "_early",
+        "_odd",
+        "_over",
+        "_owner",
+        "_protocol",
+        "_rest",
+        "_socket",
+        "_take",
+        "_unread_after",
+        "_watch",
+        "came_after",
+        "waited_from",
+    )
 
     def __init__(self, connection: socket.socket, protocol: ClientProtocol, came: bytes) -> None:
         """`open_link` makes it. `came`: right behind the handshake."""
-        connection.settimeout(0)
-        self._socket, self._protocol = connection, protocol
-        self._watch = get_hub().loop.io(connection.fileno(), _TO_READ)
+        # From here on a plain socket: gevent's has watchers of its own, and a loop in Python around each of its calls.
+        self._socket = get_original("socket", "socket")(fileno=connection.detach())
+        self._socket.setblocking(False)
+        self._protocol = protocol
+        self._watch = get_hub().loop.io(self._socket.fileno(), _TO_READ)
+        self._owner: Any = None  # its greenlet, while that waits
+        self._take: Take = _none
         self._over: str | None = None  # how it ended
-        self._rest = b""  # of a frame that is not whole yet
+        self._rest = b""  # what has not been cut yet: a frame that is not whole, or one that is not plain
+        self._odd = 0  # how long the latter is
         self._early = self._cut(came)
         # Moments of the monotonic clock, for whoever has to tell when something came at the earliest:
         self._unread_after = monotonic()  # what is not read yet came after this
         self.came_after = self._unread_after  # and this what was read last
-        self.waited_from = self._unread_after  # when the last wait for something to read began
+        self.waited_from = self._unread_after  # since when what comes has been waited for, without a break
 
-    def receive(self, timeout_s: float) -> list[bytes]:
+    def receive(self, timeout_s: float, take: Take = _none) -> list[bytes]:
         """The packets that came; none where `timeout_s` is over before (0 does not wait), or not enough came for one.
+
+        While this waits, `take` is given what comes on the spot, in gevent's hub, where nothing may wait. It returns the last of those
+        packets, which it leaves to the owner; None: it took all of them, and the owner waits on. What it raises is raised here.
 
         Raises `Gone`, after the last packet.
         """
-        self.waited_from, self.came_after = monotonic(), self._unread_after
-        if self._early:
-            packets, self._early = self._early, []
-            return packets
-        if self._over is not None:
+        self.waited_from = monotonic()
+        if self._early or self._odd:
+            packets, self._early, self.came_after = self._early, [], self._unread_after
+        elif self._over is not None:
             raise Gone(self._over)
-        if timeout_s:
-            self._wait(timeout_s)
-        looks = monotonic()
+        else:
+            packets = self._wait(timeout_s, take) if timeout_s else self._read()
+        while self._odd and self._over is None:
+            self._judge()
+            packets += self._cut(b"")
+        if self._over is not None and not packets:
+            raise Gone(self._over)
+        return packets
+
+    def _wait(self, timeout_s: float, take: Take) -> list[bytes]:
+        """Until there is something for the owner, or this time is over.
+
+        Straight on gevent's loop: a wait of its sockets has an exception and a `Timeout` in it, and takes four times as long.
+        """
+        hub, owner = get_hub(), getcurrent()
+        self._owner, self._take = owner, take
+        timer = hub.loop.timer(timeout_s)
+        self._watch.start(self._came)
+        timer.start(owner.switch, None)
         try:
-            data = bytes(self._socket.recv(_READ_BYTES))
+            packets: list[bytes] | None = hub.switch()
+        finally:
+            self._watch.stop()
+            timer.close()
+            self._owner, self._take = None, _none
+        return self._read() if packets is None else packets
+
+    def _came(self) -> None:
+        """There is something to read, and the owner waits. In the hub: what is raised here is the owner's."""
+        owner = self._owner
+        try:
+            packets = self._read()
+            left = self._take(packets) if packets else None
+        except BaseException as error:  # noqa: BLE001 - the end of a process too, which may come to anybody
+            owner.throw(error)
+        else:
+            if left is not None or self._odd or self._over is not None:
+                owner.switch(left or [])
+
+    def _read(self) -> list[bytes]:
+        """Those of the packets that can be read now behind which nothing has to be judged."""
+        self.came_after, looks = self._unread_after, monotonic()
+        try:
+            data = self._socket.recv(_READ_BYTES)
         except BlockingIOError:
             self._unread_after = looks
             return []
         except OSError as error:
-            raise Gone(str(error)) from None
+            self._over = str(error)
+            return []
         if len(data) < _READ_BYTES:
             self._unread_after = looks
-        return self._received(data)
-
-    def _wait(self, timeout_s: float) -> None:
-        """Until there is something to read, or this time is over.
-
-        Straight on gevent's loop: a wait of its sockets has an exception and a `Timeout` in it, and takes four times as long.
-        """
-        hub, wake = get_hub(), getcurrent().switch
-        timer = hub.loop.timer(timeout_s)
-        self._watch.start(wake)
-        timer.start(wake)
-        try:
-            hub.switch()
-        finally:
-            self._watch.stop()
-            timer.close()
-
-    def _received(self, data: bytes) -> list[bytes]:
-        packets = self._cut(data)
         if not data:
-            self._over = self._over or "closed without a word"
-        if self._over is not None and not packets:
-            raise Gone(self._over)
-        return packets
+            self._over = "closed without a word"
+        return self._cut(data)
 
     def send(self, packet: bytes) -> None:
         """Send one packet; raises `Gone`."""
@@ -146,20 +198,21 @@ class Link:
         self._socket.close()
 
     def _cut(self, data: bytes) -> list[bytes]:
-        """The packets that are whole now. Of what is no plain text the library hears, and the other side what it says to that."""
+        """The packets that are whole now, up to a frame that is no plain text."""
         data, at, packets = self._rest + data, 0, list[bytes]()
-        while self._over is None and (frame := frame_at(data, at, most=MOST_BYTES)) is not None:
-            if frame.plain:
-                packets.append(data[frame.payload : frame.end])
-            else:
-                self._judge(data[at : frame.end])
+        while (frame := frame_at(data, at, most=MOST_BYTES)) is not None:
+            if not frame.plain:
+                self._odd = frame.end - at
+                break
+            packets.append(data[frame.payload : frame.end])
             at = frame.end
         self._rest = data[at:]
         return packets
 
-    def _judge(self, frame: bytes) -> None:
-        """A close, a ping, or nothing that a node sends."""
-        protocol = self._protocol
+    def _judge(self) -> None:
+        """What comes next is a close, a ping, or nothing that a node sends: the library hears it, and the other side what that says."""
+        protocol, frame = self._protocol, self._rest[: self._odd]
+        self._rest, self._odd = self._rest[self._odd :], 0
         protocol.receive_data(frame)
         if any(isinstance(event, Frame) and event.opcode in _DATA for event in protocol.events_received()):
             self._over = "a frame that no node sends: in parts, or binary"
@@ -181,14 +234,18 @@ class Link:
                 raise Gone(self._over) from None
 
     def _send(self, data: bytes) -> None:
+        """All of it. Raises `OSError`."""
+        begun = monotonic()
+        while data := data[self._sent(data) :]:
+            left_s = begun + _SEND_S - monotonic()
+            wait_write(self._socket.fileno(), timeout=max(0.0, left_s), timeout_exc=TimeoutError("nobody reads"))
+
+    def _sent(self, data: bytes) -> int:
+        """How much of it there is room for."""
         try:
-            sent = self._socket.send(data)
+            return int(self._socket.send(data))
         except BlockingIOError:
-            sent = 0
-        if sent < len(data):
-            self._socket.settimeout(_SEND_S)
-            self._socket.sendall(data[sent:])
-            self._socket.settimeout(0)
+            return 0
 
 
 def open_link(origin: str, query: Mapping[str, str], *, timeout_s: float) -> Link:

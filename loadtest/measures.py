@@ -4,6 +4,7 @@ Nothing here is sampled: each thing that was waited for is in it with its true t
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -32,12 +33,12 @@ class Times(msgspec.Struct, kw_only=True):
 
     def add(self, *seconds: float) -> None:
         """Some more; what is under a microsecond counts as that, and so does what is under nothing, by two clocks that differ."""
-        for one in (max(one, _LEAST_S) for one in seconds):
-            bucket = int(math.log(one / _LEAST_S) / _WIDTH)
-            self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
-            self.count += 1
-            self.total += one
-            self.most = max(self.most, one)
+        told = [max(_LEAST_S, one) for one in seconds]
+        self.count += len(told)
+        self.total += sum(told)
+        self.most = max([self.most, *told])
+        for bucket, count in Counter([int(math.log(one / _LEAST_S) / _WIDTH) for one in told]).items():
+            self.buckets[bucket] = self.buckets.get(bucket, 0) + count
 
     def merge(self, other: "Times") -> None:
         """Those of another process."""

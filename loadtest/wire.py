@@ -8,6 +8,8 @@ from typing import Any, TypeAlias, Union
 import msgspec
 
 PONG = b"3"
+EVENT = b"42"  # what an event's packet begins with
+PASSING = frozenset({"read", "typing", "presence"})  # the events that this client makes nothing of
 SEQUENCED = frozenset(
     {"message", "edited", "deleted", "reacted", "joined", "left", "room"}
 )  # the events with a `seq` of their room
@@ -163,7 +165,7 @@ class _Refused(msgspec.Struct, frozen=True):
 
 _PAYLOADS: dict[str, type] = {
     **dict.fromkeys(SEQUENCED, RoomEvent),
-    **dict.fromkeys(("auth:expiring", "auth:expired", "read", "typing", "presence"), msgspec.Raw),
+    **dict.fromkeys(("auth:expiring", "auth:expired", *sorted(PASSING)), msgspec.Raw),
     "welcome": Welcome,
     "replay": Replay,
     "resync": Resync,

@@ -2,11 +2,15 @@
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from typing import TypeVar
 
 import pytest
+from gevent import get_hub, getcurrent
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
 
 from loadtest import wire
@@ -15,7 +19,7 @@ from tests.support.nodes import Cluster, NodeProcess
 from tests.support.web_sockets import web_sockets
 
 Found = TypeVar("Found")
-OPEN_S = 10.0
+OPEN_S, WAIT_S = 10.0, 0.2
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +39,12 @@ def apart(work: Callable[[], Found]) -> Found:
 def until_gone(link: Link) -> tuple[list[bytes], str]:
     """All that comes, and how it ends."""
     packets: list[bytes] = []
-    while True:
-        try:
-            packets += link.receive(OPEN_S)
-        except Gone as gone:
-            return packets, str(gone)
+    with closing(link):
+        while True:
+            try:
+                packets += link.receive(OPEN_S)
+            except Gone as gone:
+                return packets, str(gone)
 
 
 def test_one_gets_in_and_the_next_is_told_when_to_come(node: NodeProcess) -> None:
@@ -115,10 +120,94 @@ def test_a_packet_that_the_socket_has_no_room_for_is_sent_whole() -> None:
         connection.send(" ".join(str(len(connection.recv(OPEN_S))) for _ in range(2)))
 
     def work() -> list[bytes]:
-        link = open_link(url, {}, timeout_s=OPEN_S)
-        link.send(long)
-        link.send(wire.PONG)
-        return link.receive(OPEN_S)
+        with closing(open_link(url, {}, timeout_s=OPEN_S)) as link:
+            link.send(long)
+            link.send(wire.PONG)
+            return link.receive(OPEN_S)
 
     with web_sockets(script) as url:
         assert apart(work) == [f"{len(long)} 1".encode()]
+
+
+def test_what_comes_is_taken_while_its_owner_waits() -> None:
+    """On the spot and in order, with no turn of the owner's until something is left to it: that and all behind it, then the end."""
+    sent = ["a", "b", "left", "c", "d"]
+
+    def script(connection: ServerConnection) -> None:
+        for text in sent[:2]:
+            connection.recv(OPEN_S)  # so that nothing comes with the handshake, and no two together
+            connection.send(text)
+        connection.recv(OPEN_S)
+        for text in sent[2:]:
+            connection.send(text)
+        connection.ping()
+
+    def work() -> tuple[list[bytes], list[bytes], str]:
+        taken, left = list[bytes](), list[bytes]()
+
+        def take(packets: list[bytes]) -> list[bytes] | None:
+            assert getcurrent() is get_hub()
+            for at, packet in enumerate(packets):
+                if packet == b"left":
+                    return packets[at:]
+                taken.append(packet)
+                link.send(b"I have it")
+            return None
+
+        with closing(open_link(url, {}, timeout_s=OPEN_S)) as link:
+            link.send(b"begin")
+            while True:
+                try:
+                    left += link.receive(OPEN_S, take)
+                except Gone as gone:
+                    return taken, left, str(gone)
+
+    with web_sockets(script) as url:
+        taken, left, how = apart(work)
+    assert (taken[:2], left[0], sorted(taken[2:] + left[1:])) == ([b"a", b"b"], b"left", [b"c", b"d"])
+    assert how == "closed with 1000"
+
+
+def test_what_a_taker_raises_is_its_owners() -> None:
+    """And not the hub's, which would print it and go on."""
+
+    def script(connection: ServerConnection) -> None:
+        connection.recv(OPEN_S)
+        connection.send("anything")
+        connection.recv(OPEN_S)
+
+    def work() -> None:
+        with closing(open_link(url, {}, timeout_s=OPEN_S)) as link:
+            link.send(b"begin")
+            with pytest.raises(ZeroDivisionError):
+                link.receive(OPEN_S, lambda packets: packets[: 1 // 0])
+            link.send(wire.PONG)  # it is as open as before
+
+    with web_sockets(script) as url:
+        apart(work)
+
+
+def test_a_wait_ends_in_its_time_however_much_is_taken() -> None:
+    """A crowd that talks without a pause keeps nobody from what is due."""
+    over = threading.Event()
+
+    def script(connection: ServerConnection) -> None:
+        with suppress(ConnectionClosed):
+            connection.recv(OPEN_S)
+            while not over.is_set():
+                connection.send("talk")
+
+    def work() -> tuple[int, float]:
+        taken = list[bytes]()
+        with closing(open_link(url, {}, timeout_s=OPEN_S)) as link:
+            link.send(b"begin")
+            began = time.monotonic()
+            link.receive(WAIT_S, taken.extend)
+            took_s = time.monotonic() - began
+            over.set()
+        return len(taken), took_s
+
+    with web_sockets(script) as url:
+        count, took_s = apart(work)
+    assert count > 10
+    assert WAIT_S / 2 < took_s < OPEN_S / 2
