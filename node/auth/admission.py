@@ -1,7 +1,7 @@
 """Who may shake hands now, and when the others should come again. Pure: times (s, of a monotonic clock) and draws are arguments.
 
-A token bucket. Its rate is the configured one or what the node finds that it can do: at most what its own cost of a handshake
-leaves room for, less while the event loop is late (additive increase, multiplicative decrease).
+A token bucket. Its rate is the configured one, or what the node finds that it can do: what it has just done, and as many more as the rest
+of its core has room for, or fewer; and less at each look while the event loop is late.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,11 @@ TARGET = 0.75  # of one core: what handshakes and all else may use
 FLOOR = 10.0  # a second: a node that can do less than this is past helping
 LATE_S, CALM_S = 0.1, 0.05  # loop lag at which it takes fewer; under which it takes more
 DECREASE = 0.7  # at each look while it is late
-INCREASE = 0.02  # of what the cost allows, at each look while it is calm
+INCREASE = 3.0  # times what it is: the most that it makes for at a look, smoothed
+LEAST_COST_S, MOST_RATIO = 1e-5, 2.0
 ENOUGH = 10  # handshakes between two looks from which their cost can be told
 SMOOTHING = 0.3
-USUAL_S = (
-    30.0  # over which the rate is averaged for who is told when to come: what a peak leaves room for is over before they are back
-)
+USUAL_S = 30.0  # over which the rate is averaged for who is told when to come: a peak is over before they are back
 REFUSAL = 0.2  # of a handshake: what a refusal costs
 
 
@@ -40,18 +39,19 @@ class Capacity:
             return
         passed, used = now - seen[0], max(0.0, cpu_s - seen[1])
         work = admitted + REFUSAL * refused
-        if work >= ENOUGH:
-            cost = max(1e-5, (used - self._others * passed) / work)
-            self._cost_s += SMOOTHING * (cost - self._cost_s)
+        if work >= ENOUGH:  # which of the two has changed cannot be told: both, by as much
+            ratio = used / (self._others * passed + self._cost_s * work)
+            by = 1 + SMOOTHING * (min(ratio, MOST_RATIO) - 1)
+            self._cost_s, self._others = max(LEAST_COST_S, by * self._cost_s), min(1.0, by * self._others)
         else:  # a few that come all the time must not keep a peak of other work in memory
             others = max(0.0, used - work * self._cost_s) / passed
             self._others += SMOOTHING * (min(1.0, others) - self._others)
-        most = max(FLOOR, (TARGET - self._others) / self._cost_s)
+        possible = (admitted + (TARGET * passed - used) / self._cost_s) / passed
         if lag_s > LATE_S:
             self.rate *= DECREASE
-        elif lag_s < CALM_S:
-            self.rate += INCREASE * most
-        self.rate = max(FLOOR, min(most, self.rate))
+        elif lag_s < CALM_S or possible < self.rate:
+            self.rate += SMOOTHING * (min(possible, INCREASE * self.rate) - self.rate)
+        self.rate = min(max(FLOOR, self.rate), TARGET / LEAST_COST_S)
         self._usual += min(1.0, passed / USUAL_S) * (self.rate - self._usual)
 
 

@@ -26,7 +26,7 @@ def apply_control(view: View, event: ControlEvent) -> list[Effect]:
             lost = [one for one in view.open_sessions() if one.node == event.by]
             for one in lost:
                 view.put_session(_replace(one, closed_at=event.at, reason="node_lost"))
-            return [UserSessionsChanged(user) for user in dict.fromkeys(one.user for one in lost)]
+            return [UserSessionsChanged(user, "node_lost") for user in dict.fromkeys(one.user for one in lost)]
         case SessionOpened():
             return _open(view, event)
         case SessionRenewed():
@@ -37,7 +37,7 @@ def apply_control(view: View, event: ControlEvent) -> list[Effect]:
             if session is None or session.closed_at is not None:
                 return []
             view.put_session(_replace(session, closed_at=event.at, reason=event.reason))
-            return [UserSessionsChanged(session.user)]
+            return [UserSessionsChanged(session.user, event.reason)]
         case TokensRevoked():
             return _revoke(view, event)
         case UserSuspended():

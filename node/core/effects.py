@@ -49,9 +49,10 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserSessionsChanged(msgspec.Struct, frozen=True):
-    """A session of `user` opened or closed somewhere: who is online may have changed."""
+    """A session of `user` opened, or closed for the reason `ended`, somewhere: who is online may have changed."""
 
     user: str
+    ended: EndReason | None = None
 
 
 class EndSessions(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from node.core.effects import Deliver, Effect, EndSessions, Entered, Exited, UserSessionsChanged
-from node.core.events import Event
+from node.core.events import EndReason, Event
 from node.edge import wire
 from node.edge.delivery import Deliveries, Delivery
 from node.edge.session import CHAT, Session
@@ -25,7 +25,7 @@ class Fanout:
         clock: Callable[[], int],
         metrics: Metrics,
         end: Callable[[str, EndSessions, str], None],
-        sessions_changed: Callable[[str], None],
+        sessions_changed: Callable[[str, EndReason | None], None],
         spans: Spans | None = None,
     ) -> None:
         self._clock, self._end, self._sessions_changed = clock, end, sessions_changed
@@ -65,8 +65,8 @@ class Fanout:
                 case EndSessions():
                     for session_id in effect.sessions:
                         self._end(session_id, effect, event.id)
-                case UserSessionsChanged(user):
-                    self._sessions_changed(user)
+                case UserSessionsChanged(user, ended):
+                    self._sessions_changed(user, ended)
                 case _:
                     pass  # what answers the waiting command is the committer's
 

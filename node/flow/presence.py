@@ -13,6 +13,7 @@ import msgspec
 from broker.batch import UNREADABLE
 from broker.log import Signals
 from node.core.errors import Refused
+from node.core.events import EndReason
 from node.core.limits import Limits
 from node.core.view import View
 
@@ -24,6 +25,9 @@ DRAIN_ASKED_S = 1.0  # for which it is asked: what is refused as not heard must 
 DRAIN_KEPT_MS = 10_000  # by its own clock: past it a node that hung does not do what it was asked, and more than clocks differ
 ASK_AGAIN_S = 0.5  # what asks it may be lost on its way
 GRACE_S = 3.0  # who comes back within it was never away: a reconnect is no news to the others
+RETURN_S = 15.0  # the same for who was put out by the cluster, and comes back when there is room
+PUT_OUT: frozenset[EndReason] = frozenset({"token_expired", "draining", "node_lost"})
+SLICE_S = 0.005  # at once for telling who came and who went, and then as long for all else
 CHAT = "/"
 
 
@@ -98,6 +102,7 @@ class Presence:
         self._lost: set[str] = set()
         self._online: set[str] = set()
         self._leaving: dict[str, asyncio.TimerHandle] = {}
+        self._news: dict[str, bool] = {}  # by user: there or not, still to be told
         self._beat_heard = asyncio.Event()
         signals.subscribe(self._receive)
 
@@ -180,17 +185,17 @@ class Presence:
             async with asyncio.timeout(limit_s):
                 await self._beat_heard.wait()
 
-    def sessions_changed(self, user: str) -> None:
-        """A session of `user` opened or closed somewhere. Coming is told at once, going after a grace time."""
+    def sessions_changed(self, user: str, ended: EndReason | None = None) -> None:
+        """A session of `user` opened, or `ended` for this reason, somewhere. Coming is told as soon as may be, going after a grace time."""
         if self._connected(user):
             timer = self._leaving.pop(user, None)
             if timer is not None:
                 timer.cancel()
             if user not in self._online:
                 self._online.add(user)
-                self._tell(user, online=True)
+                self._tell_soon(user, online=True)
         elif user in self._online and user not in self._leaving:
-            self._leaving[user] = self._loop.call_later(GRACE_S, self._gone, user)
+            self._leaving[user] = self._loop.call_later(RETURN_S if ended in PUT_OUT else GRACE_S, self._gone, user)
 
     def begin(self) -> None:
         """Take who is online now as known: the read model has just become level with the log."""
@@ -212,12 +217,28 @@ class Presence:
         for timer in self._leaving.values():
             timer.cancel()
         self._leaving.clear()
+        self._news.clear()
 
     def _gone(self, user: str) -> None:
         del self._leaving[user]
         if not self._connected(user):
             self._online.discard(user)
-            self._tell(user, online=False)
+            self._tell_soon(user, online=False)
+
+    def _tell_soon(self, user: str, *, online: bool) -> None:
+        """When its turn has come: a crowd that comes or goes together is told to everybody in its rooms, which takes seconds."""
+        if not self._news:
+            self._loop.call_soon(self._tell_some)
+        if self._news.pop(user, online) is online:  # else nobody has been told of the one, and there is nothing to tell any more
+            self._news[user] = online
+
+    def _tell_some(self) -> None:
+        ends_at = self._loop.time() + SLICE_S
+        while self._news and self._loop.time() < ends_at:
+            user = next(iter(self._news))
+            self._tell(user, online=self._news.pop(user))
+        if self._news:
+            self._loop.call_later(SLICE_S, self._tell_some)
 
     def _tell(self, user: str, *, online: bool) -> None:
         hearers: dict[str, None] = {}
@@ -241,7 +262,7 @@ class Presence:
         changed, self._lost = lost ^ self._lost, lost
         if changed:
             for user in {session.user for session in self._view.open_sessions() if session.node in changed}:
-                self.sessions_changed(user)
+                self.sessions_changed(user, "node_lost")
 
     def _receive(self, data: bytes) -> None:
         try:
