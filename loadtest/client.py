@@ -204,8 +204,7 @@ class Client(Conversation):
             if packets:
                 self.packets += len(packets)
                 self._alarms.silent = monotonic() + self._silence_s
-                for packet in packets:
-                    self._take(wire.parse(packet))
+                self._take_all(packets)
             if self._alarms.next <= monotonic():
                 self._look_at_alarms()
         except Gone:
@@ -239,8 +238,9 @@ class Client(Conversation):
                 self._link.cut()
             if self._welcomed_at is not None:
                 self._observer.lost("client")
+                self._lost_by = "client"
             self.close()
-            self._catching_up = CatchingUp()
+            self._cause, self._catching_up = None, CatchingUp()
             self._forget_answers()
         if now < away.ends:
             gevent.sleep(max(0.0, min(until, away.ends, now + _LOOK_S) - now))
@@ -297,7 +297,7 @@ class Client(Conversation):
             end = msgspec.structs.replace(end, lasted_s=now - self._welcomed_at)
             self._observer.lost(end.code)
             if self._away_since is None:
-                self._away_since = now
+                self._away_since, self._lost_by = now, end.code
         self.close()
         self._cause, self._catching_up = None, CatchingUp()
         self._forget_answers()
@@ -314,6 +314,17 @@ class Client(Conversation):
         self._link = self._welcomed_at = None
 
     # Packets
+
+    def _take_all(self, packets: list[bytes]) -> None:
+        """Raises `Gone`, behind the last: what has come has come, though an answer to one of them cannot be sent any more."""
+        gone: Gone | None = None
+        for packet in packets:
+            try:
+                self._take(wire.parse(packet))
+            except Gone as error:
+                gone = gone or error
+        if gone is not None and self._link is not None:
+            raise gone
 
     def _take(self, packet: wire.Packet) -> None:
         """Raises `Gone`."""
@@ -391,13 +402,13 @@ class Client(Conversation):
         self._catching_up = CatchingUp(rooms.keys() & self.journal.cursors.keys() if self._session and not self._stock else ())
         for room, seq in rooms.items():
             self.journal.watch(room, after=seq)
-        again, self._session = bool(self._session), welcome.session
-        self._ticket, self._welcomed_at, self._alarms.close = welcome.ticket, monotonic(), NEVER
+        self._session, self._ticket = welcome.session, welcome.ticket
+        self._welcomed_at, self._alarms.close = monotonic(), NEVER
         self._observer.welcomed()
         self.journal.entered(at=self._came_at(self._token.ends_at), ends_at=0)
         withdrawn = self._withdrawal is not None and self._withdrawal.token is self._token and self._withdrawal.ends_at
         self._right_ends(min(self._token.ends_at, withdrawn or self._token.ends_at))
-        self._level(again=again)
+        self._level()
         if self._stock:  # a page that finds itself out of its rooms goes in again
             for room in self.journal.cursors.keys() - rooms.keys():
                 self._command("room:join", {"room": room}, ignored)

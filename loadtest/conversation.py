@@ -30,6 +30,7 @@ class Conversation:
         "_draw",
         "_earliest",
         "_link",
+        "_lost_by",
         "_number",
         "_observer",
         "_outbox",
@@ -48,6 +49,7 @@ class Conversation:
         self._link: Link | None = None
         self._welcomed_at: float | None = None  # of the open connection
         self._away_since: float | None = None
+        self._lost_by: str | None = None  # the code that it has been away by, or was last; None before the first session
         self._earliest = 0.0  # before which nothing of what is read now has come
         self._alarms, self._catching_up = Alarms(), CatchingUp()
         self._number = 0
@@ -83,10 +85,10 @@ class Conversation:
         self._waiting.clear()
         self._outbox.connection_lost()
 
-    def _level(self, *, again: bool = True) -> None:
+    def _level(self) -> None:
         """Say that it is, where it is and was not."""
         if self._away_since is not None and self._catching_up.level:
-            self._observer.connected(monotonic() - self._away_since, again=again)
+            self._observer.connected(monotonic() - self._away_since, after=self._lost_by)
             self._away_since = None
 
     # Events of rooms

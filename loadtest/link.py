@@ -8,6 +8,7 @@ the event loop finds it: to wake a greenlet for each of them costs a fourth of a
 """
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any, TypeAlias
@@ -33,6 +34,8 @@ _READ_BYTES = 65_536
 _TO_READ = 1  # libev's EV_READ
 _HEADERS_END = b"\r\n\r\n"
 _DATA = (Opcode.TEXT, Opcode.CONT, Opcode.BINARY)
+_MUCH_BYTES = 16_384  # at once: it has piled up
+_PILE_S = 0.1  # past that, and what was held up behind it has come
 _SEND_S = 10.0  # that the kernel may take to make room for a packet: past that nobody reads on the other side
 
 _silent = logging.getLogger("loadtest.link")
@@ -72,6 +75,7 @@ class Link:
         "_odd",
         "_over",
         "_owner",
+        "_piled_up_until",
         "_protocol",
         "_rest",
         "_socket",
@@ -98,7 +102,8 @@ class Link:
         # Moments of the monotonic clock, for whoever has to tell when something came at the earliest:
         self._unread_after = monotonic()  # what is not read yet came after this
         self.came_after = self._unread_after  # and this what was read last
-        self.waited_from = self._unread_after  # since when what comes has been waited for, without a break
+        self.waited_from = self._unread_after  # since when what comes has been waited for, without a break; never yet, of a pile
+        self._piled_up_until = 0.0
 
     def receive(self, timeout_s: float, take: Take = _none) -> list[bytes]:
         """The packets that came; none where `timeout_s` is over before (0 does not wait), or not enough came for one.
@@ -108,7 +113,9 @@ class Link:
 
         Raises `Gone`, after the last packet.
         """
-        self.waited_from = monotonic()
+        now = monotonic()
+        if now >= self._piled_up_until:
+            self.waited_from = now
         if self._early or self._odd:
             packets, self._early, self.came_after = self._early, [], self._unread_after
         elif self._over is not None:
@@ -158,16 +165,24 @@ class Link:
         try:
             data = self._socket.recv(_READ_BYTES)
         except BlockingIOError:
-            self._unread_after = looks
+            self._drained(looks)
             return []
         except OSError as error:
             self._over = str(error)
             return []
-        if len(data) < _READ_BYTES:
-            self._unread_after = looks
+        if len(data) < _MUCH_BYTES:
+            self._drained(looks)
+        else:
+            self._piled_up_until, self.waited_from = looks + _PILE_S, math.inf
         if not data:
             self._over = "closed without a word"
         return self._cut(data)
+
+    def _drained(self, looks: float) -> None:
+        """There was no more to read; but behind a pile the other side's machine may have had as much again, with room for it only now."""
+        if looks >= self._piled_up_until:
+            self._unread_after = looks
+            self.waited_from = min(self.waited_from, looks)
 
     def send(self, packet: bytes) -> None:
         """Send one packet; raises `Gone`."""

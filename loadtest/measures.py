@@ -19,6 +19,7 @@ DELIVERY, REPLAYED, LATENESS, REVOCATION, CROSSED = (
     "revocation",
     "send to ack, SocketIOUser",
 )
+EXPIRED = "token_expired"  # the code with which the end of a token ends a connection
 _WIDTH = math.log(1.02)  # each bucket is 2% wide
 _LEAST_S = 1e-6
 
@@ -82,7 +83,7 @@ class Measures(msgspec.Struct, kw_only=True):
     series: dict[str, dict[int, int]] = {}  # by name: how many in each second
     refusals: dict[str, int] = {}  # by what was refused and its code: `connect server_busy`
     ends: dict[str, int] = {}  # connections that were lost, by code
-    returns: list[tuple[float, float]] = []  # who lost a connection, and when he was level again
+    returns: list[tuple[float, float, str]] = []  # of each who lost a connection: when, when he was level again, by what code
 
     def count(self, name: str, at_s: float, number: int = 1) -> None:
         """So many in the second of `at_s`."""
@@ -128,10 +129,16 @@ class Measures(msgspec.Struct, kw_only=True):
         return max((count for second, count in self.series.get(name, {}).items() if second >= math.floor(begins_s)), default=0)
 
 
-def all_back_s(returns: Iterable[tuple[float, float]], *, struck_s: float, begins_s: float) -> float | None:
-    """How long after `struck_s` the last of those was level again who lost a connection from `begins_s` on; None: nobody did."""
-    backs = [back for lost, back in returns if lost >= begins_s]
-    return max(0.0, max(backs) - struck_s) if backs else None
+def all_back_s(
+    returns: Iterable[tuple[float, float, str]], *, struck_s: float, begins_s: float, tokens_end_by_s: float
+) -> float | None:
+    """How long after `struck_s` the last of those was level again who lost a connection from `begins_s` on; None: nobody did.
+
+    Whose token ended from `tokens_end_by_s` on is not counted: tokens end on any day, and by then not because of what struck.
+    """
+    counted = (back for lost, back, code in returns if lost >= begins_s and (code != EXPIRED or lost < tokens_end_by_s))
+    last = max(counted, default=None)
+    return None if last is None else max(0.0, last - struck_s)
 
 
 def dense(series: Mapping[int, int], begins_s: int, ends_s: int) -> Sequence[int]:

@@ -12,8 +12,8 @@ class Observer(Protocol):
     def welcomed(self) -> None:
         """A session begins."""
 
-    def connected(self, took_s: float, *, again: bool) -> None:
-        """Level with the cluster: since the first try, or (`again`) since the last connection was lost; waits are part of it."""
+    def connected(self, took_s: float, *, after: str | None) -> None:
+        """Level with the cluster: since the first try, or since the last connection was lost, by the code `after`; waits are part of it."""
 
     def lost(self, code: str) -> None:
         """A session is over, with its connection."""

@@ -83,12 +83,12 @@ class Requests:
         """See `Observer`."""
         self._count(measures.LET_IN)
 
-    def connected(self, took_s: float, *, again: bool) -> None:
+    def connected(self, took_s: float, *, after: str | None) -> None:
         """See `Observer`."""
-        if again:
+        if after is not None:
             now_s = wall() - self._began
-            self._measures.returns.append((now_s - took_s, now_s))
-        self._tell(measures.RECONNECT if again else measures.CONNECT, took_s)
+            self._measures.returns.append((now_s - took_s, now_s, after))
+        self._tell(measures.CONNECT if after is None else measures.RECONNECT, took_s)
 
     def lost(self, code: str) -> None:
         """See `Observer`."""

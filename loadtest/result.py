@@ -10,9 +10,11 @@ from loadtest.measures import Measures, Summary, Times, all_back_s, dense
 from loadtest.objectives import Objective, judged
 from loadtest.options import Plan
 from loadtest.outcome import Cost, Leftover, Outcome
+from loadtest.scenarios import Scenario
 
 FORMAT = 1
 _RETURNS_FROM_S = 1.0  # before the strike a loss counts to it: clocks differ a little
+_CLIFF_S = 5.0  # behind it a token that ends is another's: of this cliff's the last has been closed long before
 _MOST_FAULTS = 100  # that are written down one by one
 
 
@@ -100,7 +102,7 @@ def result_of(
     """What there is to write down of a storm."""
     scenario = plan.scenario
     struck_s = scenario.strike_s if scenario.strike != "nothing" else None
-    figures = _figures(measured, outcome, struck_s)
+    figures = _figures(measured, outcome, scenario)
     objectives = judged(limits, figures)
     return Result(
         title=title,
@@ -140,14 +142,19 @@ def _judgement(outcome: Outcome) -> Judgement:
     )
 
 
-def _figures(measured: Measures, outcome: Outcome, struck_s: float | None) -> dict[str, float | None]:
+def _figures(measured: Measures, outcome: Outcome, scenario: Scenario) -> dict[str, float | None]:
+    struck_s = scenario.strike_s if scenario.strike != "nothing" else None
+
     def ms(name: str, share: float) -> float | None:
         times = measured.times.get(name)
         return None if times is None else round(1000 * (times.percentile(share) if share < 1 else times.most), 1)
 
     counts = outcome.verdict.counts
-    begins_s = 0.0 if struck_s is None else struck_s - _RETURNS_FROM_S
-    back_s = None if struck_s is None else all_back_s(measured.returns, struck_s=struck_s, begins_s=begins_s)
+    begins_s, back_s = 0.0, None
+    if struck_s is not None:
+        begins_s = struck_s - _RETURNS_FROM_S
+        ends_by_s = struck_s + _CLIFF_S if scenario.strike == "cliff" else begins_s
+        back_s = all_back_s(measured.returns, struck_s=struck_s, begins_s=begins_s, tokens_end_by_s=ends_by_s)
     return {
         "connect_p99_ms": ms(measures.CONNECT, 0.99),
         "reconnect_p50_ms": ms(measures.RECONNECT, 0.5),

@@ -2,8 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
 import gevent
 import msgspec
@@ -22,6 +23,8 @@ from loadtest.stock import StockRoute
 from loadtest.tokens import Token
 
 _LOOK_S = 0.05
+_LISTEN_S, _UNNUMBERED_S = 1.0, 3.0  # in which nothing comes any more
+T = TypeVar("T")
 
 
 class Pulse:
@@ -65,6 +68,7 @@ class Storm:
         self.rooms = [f"{plan.prefix}-{number}" for number in range(plan.scenario.rooms)]
         self.run = f"{int(began * 1000):x}"  # in the ids of messages: those of another run are others
         self.quiet = False  # nobody begins anything any more
+        self._unsettled: list[Client] = []  # who has not come to rest since then
         self.people: list[Person] = []
         self.onlookers: list[Journal] = []  # of others who take part, and are judged like everybody
         self.names = Names()
@@ -140,11 +144,14 @@ class Storm:
     # How it comes to rest
 
     def settle(self, limit_s: float) -> dict[str, int]:
-        """Let nobody begin anything more, and wait until everybody is back and has every answer. Returns how far each room got."""
+        """Let nobody begin anything more, and wait until each has been back, with every answer. Returns how far each room got.
+
+        Not until all are there together: tokens go on ending, and somebody may always be on the way.
+        """
         self.quiet = True
         for person in self.people:
             person.client.stay()
-        self._wait(lambda client: client.here and client.idle, limit_s)
+        self._unsettled = self._wait(self._taking_part(), lambda one: one.barred is not None or (one.here and one.idle), limit_s)
         ends: dict[str, int] = {}
         for journal in self.journals():
             for room, seq in journal.known():
@@ -152,14 +159,25 @@ class Storm:
         return ends
 
     def level(self, ends: Mapping[str, int], limit_s: float) -> None:
-        """Wait until everybody has seen their rooms up to here."""
-        self._wait(lambda c: c.here and all(seq >= ends.get(room, 0) for room, seq in c.journal.cursors.items()), limit_s)
+        """Wait until everybody has seen their rooms up to here, and then until nothing more comes to anybody.
+
+        What comes twice, or out of order, comes last; and of a server that numbers nothing, silence is all that there is to go by.
+        """
+        journals = [client.journal for client in self._taking_part() if client.barred is None] + self.onlookers
+        self._wait(journals, lambda one: all(seq >= ends.get(room, 0) for room, seq in one.cursors.items()), limit_s)
+        listens_s = _LISTEN_S if all(ends.values()) else _UNNUMBERED_S
+        limit, seen, since = monotonic() + limit_s + listens_s, -1, monotonic()
+        while monotonic() < min(limit, since + listens_s):
+            gevent.sleep(_LOOK_S)
+            now_seen = sum(journal.seen for journal in self.journals())
+            if now_seen != seen:
+                seen, since = now_seen, monotonic()
 
     def leftover(self) -> Leftover:
         """What has not come to rest."""
         clients = [client for client in self._taking_part() if client.barred is None]
         return Leftover(
-            away=sum(not client.here for client in clients),
+            away=sum(not client.here for client in self._unsettled),
             unacked=sum(client.unacked for client in clients),
             barred=dict(Counter(p.client.barred for p in self.people if p.client.barred is not None)),
         )
@@ -190,7 +208,11 @@ class Storm:
     def _taking_part(self) -> Iterator[Client]:
         return (person.client for person in self.people if not person.gone)
 
-    def _wait(self, condition: Callable[[Client], bool], limit_s: float) -> None:
-        limit = time.monotonic() + limit_s
-        while time.monotonic() < limit and not all(condition(c) for c in self._taking_part() if c.barred is None):
+    @staticmethod
+    def _wait(each: Iterable[T], condition: Callable[[T], bool], limit_s: float) -> list[T]:
+        """Until each has once fulfilled the condition, each by itself; who has not, at the limit."""
+        limit, left = monotonic() + limit_s, [one for one in each if not condition(one)]
+        while left and monotonic() < limit:
             gevent.sleep(_LOOK_S)
+            left = [one for one in left if not condition(one)]
+        return left

@@ -2,6 +2,7 @@
 
 import json
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,9 +41,13 @@ class Script:
     def say(self, count: int = 1) -> None:
         """Messages in the room, one behind the other."""
         for _ in range(count):
-            self._seq += 1
-            text = f"{time.time():.6f} words"
-            self.event("message", {"room": "r", "seq": self._seq, "id": f"m{self._seq}", "from": "u", "text": text, "at": 1})
+            self.connection.send(self.message())
+
+    def message(self) -> str:
+        """The packet of the next."""
+        self._seq += 1
+        said = {"room": "r", "seq": self._seq, "id": f"m{self._seq}", "from": "u", "text": f"{time.time():.6f}", "at": 1}
+        return "42" + json.dumps(["message", said], separators=(",", ":"))
 
     def past_the_end(self, seconds: float) -> None:
         """Wait for that."""
@@ -117,7 +122,10 @@ def judged(script: Callable[[Script], None], *, busy_s: float = 0.0) -> Verdict:
         limit = time.monotonic() + LIMIT_S
         while not over.is_set() and time.monotonic() < limit:
             client.serve(time.monotonic() + 0.05)
-        client.serve(time.monotonic() + 0.1)
+        seen = -1
+        while journal.seen != seen:
+            seen = journal.seen
+            client.serve(time.monotonic() + 0.1)
         client.close()
         pulse.stop()
         assert over.is_set()
@@ -128,7 +136,7 @@ def piles_up(script: Script) -> None:
     """All of it comes before the end, while the client's process is busy with the first."""
     script.say()
     assert script.watched.delivers.wait(LIMIT_S)
-    script.say(500)
+    script.say(3_000)  # more than the client's machine has room for while nobody reads
     script.past_the_end(1.2)
 
 
@@ -166,6 +174,15 @@ def ends_too_early(script: Script) -> None:
     script.past_the_end(-0.5)
 
 
+def all_in_one_breath(script: Script) -> None:
+    """And by then nobody listens any more to an answer."""
+    script.say()
+    script.past_the_end(0.0)
+    frames = [script.message(), "2", script.message(), '42["auth:expired",{"code":"token_expired"}]']
+    script.connection.socket.sendall(b"".join(bytes([0x81, len(text)]) + text.encode() for text in frames) + b"\x88\x02\x03\xe8")
+    script.connection.socket.shutdown(socket.SHUT_RDWR)
+
+
 def ends_in_time(script: Script) -> None:
     script.say()
     script.past_the_end(0.0)
@@ -182,13 +199,14 @@ def renews_and_ends_as_if_it_had_not(script: Script) -> None:
 NOTHING, LATE, EARLY = dict[str, int](), {"late": 1}, {"early": 1}
 #: By script: how long past the end the client's process is busy, what it saw, and what of that is a fault.
 PLAYS: dict[Callable[[Script], None], tuple[float, int, dict[str, int]]] = {
-    piles_up: (1.0, 501, NOTHING),
+    piles_up: (1.0, 3_001, NOTHING),
     says_past_the_end: (0.0, 2, LATE),
     renews_and_says_so_late: (0.0, 2, NOTHING),
     refuses_to_renew: (0.0, 1, LATE),
     renews_who_asked_too_late: (0.0, 1, LATE),
     ends_too_early: (0.0, 1, EARLY),
     ends_in_time: (0.0, 1, NOTHING),
+    all_in_one_breath: (0.0, 3, NOTHING),
     renews_and_ends_as_if_it_had_not: (0.0, 1, EARLY),
 }
 

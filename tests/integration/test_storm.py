@@ -1,19 +1,25 @@
 """The load test on Locust, against real nodes: what it counts, and when it gives up."""
 
+import json
 import re
 import signal
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
+import jwt
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection
 
 from tests.support.http import fetch
 from tests.support.nodes import ROOT, Cluster
 from tests.support.storms import Storming, storm
 from tests.support.wait import block_until
+from tests.support.web_sockets import web_sockets
 
 PEOPLE = ("--users", "30", "--spawn-rate", "30", "--rooms", "3", "--rate", "2")
 
@@ -52,6 +58,58 @@ def test_a_steady_storm_is_clean(cluster: Cluster, tmp_path: Path) -> None:
         )
         assert times.max_ms <= entry["max_response_time"] < times.max_ms + 1.1
         assert abs(entry["total_response_time"] / times.count - times.mean_ms) < 1
+
+
+def test_a_storm_comes_to_rest_though_somebody_is_always_on_the_way(cluster: Cluster, tmp_path: Path) -> None:
+    """Nobody renews, and tokens go on ending while it comes to rest: that each has been back is enough, all at once never are."""
+    flags = ("--users", "80", "--spawn-rate", "80", "--rooms", "4", "--rate", "0.2", "--ttl", "1", "--renewing", "0")
+    done = storm(cluster.urls, tmp_path, *flags, "--run-time", "4", "--settle", "6", "--prefix", "always")
+    assert done.code == 0, done.told
+    assert done.verdict.startswith("verdict: clean: 80 clients, ")
+    assert done.count("reconnect") >= 100  # that there was one at all times
+
+
+class _Unnumbered:
+    """The least of a chat that numbers nothing: everybody is in one room, each message comes to all of them a while after its ack."""
+
+    LATE_S = 0.6
+
+    def __init__(self) -> None:
+        self._members: list[ServerConnection] = []
+
+    def handle(self, connection: ServerConnection) -> None:
+        """One connection."""
+        connection.send('0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":65536}')
+        token = json.loads(str(connection.recv())[2:])["token"]
+        claims = jwt.decode(token, options={"verify_signature": False})
+        ends = {"session": "s", "node": "", "user": claims["sub"], "expires_at": int(claims["exp"] * 1000), "resumed": False}
+        connection.send('40{"sid":"s"}')
+        connection.send("42" + json.dumps(["welcome", ends | {"ticket": "", "rooms": []}]))
+        self._members.append(connection)
+        for packet in connection:
+            found = re.fullmatch(r"42(\d+)(.*)", str(packet))
+            if found is None:
+                continue
+            name, asked = json.loads(found[2])
+            connection.send(f"43{found[1]}{json.dumps([{'ok': True, 'seq': 0}])}")
+            if name == "message:send":
+                message = asked | {"seq": 0, "from": claims["sub"], "at": 1}
+                threading.Timer(self.LATE_S, self._tell, ["42" + json.dumps(["message", message])]).start()
+
+    def _tell(self, packet: str) -> None:
+        for member in self._members:
+            with suppress(ConnectionClosed):
+                member.send(packet)
+
+
+def test_what_is_on_its_way_at_the_end_is_waited_for_where_nothing_is_numbered(tmp_path: Path) -> None:
+    """Silence is all that tells the end: who sends late, and everything, has lost nothing."""
+    flags = ("--users", "6", "--spawn-rate", "6", "--rooms", "1", "--rate", "5", "--run-time", "3", "--people", "talker=1")
+    with web_sockets(_Unnumbered().handle) as url:
+        done = storm([url], tmp_path, *flags)
+    assert done.code == 0, done.told
+    assert done.count("send to ack") > 20
+    assert done.count("send to delivery") >= 5 * done.count("send to ack")
 
 
 def test_people_whom_nobody_lets_in_fail_the_storm(cluster: Cluster, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_processes_add_up_to_one(told: Sequence[tuple[int, str, float]]) -> None
             one.count(name, seconds)
             one.refuse("connect", name)
             one.end(name)
-            one.returns.append((seconds, seconds + 1))
+            one.returns.append((seconds, seconds + 1, "lost"))
     together = Measures()
     for part in parts:
         together.merge(msgspec.msgpack.decode(msgspec.msgpack.encode(part), type=Measures))
@@ -56,10 +56,12 @@ def test_processes_add_up_to_one(told: Sequence[tuple[int, str, float]]) -> None
 
 
 def test_all_are_back_when_the_last_of_the_struck_is() -> None:
-    """Who lost his connection before is not counted, and nobody lost is nobody back."""
-    returns = [(1.0, 99.0), (10.2, 11.0), (30.0, 32.5)]
-    assert all_back_s(returns, struck_s=10.0, begins_s=9.0) == 22.5
-    assert all_back_s(returns, struck_s=50.0, begins_s=49.0) is None
+    """Who lost his connection before is not counted, nor whose token ended later, as on any day; and nobody lost is nobody back."""
+    returns = [(1.0, 99.0, "lost"), (10.2, 11.0, "token_expired"), (30.0, 32.5, "lost"), (40.0, 41.0, "token_expired")]
+    assert all_back_s(returns, struck_s=10.0, begins_s=9.0, tokens_end_by_s=15.0) == 22.5
+    assert all_back_s(returns[:2] + returns[3:], struck_s=10.0, begins_s=9.0, tokens_end_by_s=15.0) == 1.0
+    assert all_back_s(returns[1:2], struck_s=10.0, begins_s=9.0, tokens_end_by_s=9.0) is None
+    assert all_back_s(returns, struck_s=50.0, begins_s=49.0, tokens_end_by_s=55.0) is None
     measures = Measures()
     for at_s in (0.2, 3.1, 3.9, 4.0):
         measures.count("tried", at_s)

@@ -33,7 +33,7 @@ def measures() -> Measures:
         found.count("lost", 5.0)
         found.count("tried", back)
         found.count("let in", back)
-        found.returns.append((5.0, back))
+        found.returns.append((5.0, back, "token_expired"))
         found.time("reconnect", back - 5.0)
         found.time("end of a token, lateness", 0.05)
         found.end("token_expired")
