@@ -32,6 +32,7 @@ _ROWS: Sequence[tuple[str, Callable[[Result], object]]] = (
     ("events lost", lambda one: one.figures.get("lost")),
     ("events twice", lambda one: one.figures.get("duplicated")),
     ("events out of order", lambda one: one.figures.get("out_of_order")),
+    ("events past an end", lambda one: one.figures.get("late")),
     ("verdict", lambda one: "clean" if one.ok else "not clean"),
 )
 
@@ -50,14 +51,17 @@ def markdown(results: Sequence[Result]) -> str:
 
 
 def plots(results: Sequence[Result]) -> list[Plot]:
-    """Over each other; seconds count from the strike."""
-    shared = [Moment(x=0.0, name="the strike")] if all(one.struck_s is not None for one in results) else []
-    label = "seconds since the strike" if shared else "seconds since the start"
+    """Over each other; seconds count from the strike where each has one, and else from the start of each."""
+    struck = [one.struck_s for one in results if one.struck_s is not None]
+    of_all = len(struck) == len(results)
+    begins = struck if of_all else [0.0] * len(results)
+    shared = [Moment(x=0.0, name="the strike")] if of_all else []
+    label = "seconds since the strike" if of_all else "seconds since the start"
 
     def over(title: str, name: str) -> Plot:
         lines = [
-            report.series(one, name, one.title, colour, since_s=one.struck_s or 0.0)
-            for one, colour in zip(results, COLOURS, strict=False)
+            report.series(one, name, one.title, colour, since_s=begin)
+            for one, begin, colour in zip(results, begins, COLOURS, strict=False)
         ]
         return Plot(title=title, x_label=label, lines=lines, moments=shared)
 

@@ -145,6 +145,21 @@ def test_several_storms_stand_side_by_side(tmp_path: Path, capsys: pytest.Captur
     assert compare.main([str(junk)]) == 2
 
 
+def test_storms_of_which_one_has_no_strike_count_from_the_start() -> None:
+    """Each of them, and the plots say so: no line is moved against another one."""
+    struck, steady = result(), msgspec.structs.replace(result(title="steady"), struck_s=None)
+    for plot in compare.plots([struck, steady]):
+        assert plot.x_label in ("seconds since the start", "ms") and not plot.moments
+        one, other = plot.lines
+        assert one.points == other.points
+
+
+def test_what_came_past_an_end_stands_in_the_comparison() -> None:
+    """Like every other kind of fault that an objective can be set for."""
+    late = [Fault(kind="late", client="c", room="r", seq=seq) for seq in (1, 2)]
+    assert ("events past an end", [2, 0]) in compare.rows([result(faults=late), result()])
+
+
 def test_reports_of_another_version_are_named_or_read_as_far_as_they_go(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
