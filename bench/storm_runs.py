@@ -50,17 +50,22 @@ def _counts(result: Result) -> str:
 
 
 def row(result: Result) -> dict[str, object]:
-    """What of it stands in the results of a benchmark."""
-    cores = result.series.get("cores of the nodes", [])
+    """What of it stands in the results of a benchmark; of one that is not clean, all that says why."""
+    verdict, cores = result.verdict, result.series.get("cores of the nodes", [])
     return {
         "title": result.title,
         "clean": result.ok,
         **result.settings,
         **result.figures,
         "refusals": result.refusals,
-        "acked": result.verdict.acked,
-        "seen": result.verdict.seen,
-        "faults": {kind: count for kind, count in result.verdict.counts.items() if count},
+        "acked": verdict.acked,
+        "seen": verdict.seen,
+        "faults": {kind: count for kind, count in verdict.counts.items() if count},
+        "leftover": str(verdict.leftover),
+        "absence": verdict.absence,
+        "missing": verdict.missing,
+        "problems": verdict.problems,
+        "objectives_missed": [str(objective) for objective in result.objectives if not objective.met],
         "nodes_cpu_s": result.nodes.cpu_s,
         "nodes_cores_peak": max(cores, default=0),
         "nodes_memory_mb": sorted(result.nodes.memory_mb.values()),
