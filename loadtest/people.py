@@ -1,20 +1,28 @@
-"""What each kind of person does from their first connection on, until their greenlet is ended. All of it may raise `Barred`."""
+"""What each kind of person does from their first connection on, until their greenlet is ended. All of it may raise `Barred`.
+
+What a person asks for has to be granted: a room that is refused for good, or has not been answered for at the end, is a problem of the
+storm's. Else a cluster that lets in half of those who come would be judged over half the load, and found clean.
+"""
 
 from collections.abc import Iterable
 
+from loadtest import wire
 from loadtest.alarms import NEVER
 from loadtest.client import Client
 from loadtest.clock import monotonic, wall_ms
+from loadtest.draws import Draws
 from loadtest.storm import Person, Storm
 
 READ_S = 60.0  # on average between two marks of what has been read: each of them is told to everybody in the room
+_OVER = "token_expired"  # of a command that came behind the end of its session
+_PAUSE_S = 0.2  # of who was answered that the session is over, and finds that out
 WORDS = "the quick brown fox jumps over the lazy dog"
 
 
 def talk(person: Person, storm: Storm) -> None:
     """In some rooms; says something into one of them at moments that were drawn beforehand, however the last one fared."""
     client, draw = person.client, person.draw
-    rooms = enter(client, storm, draw.sample(storm.rooms, min(storm.scenario.rooms_each, len(storm.rooms))))
+    rooms = enter(client, storm, drawn(draw, storm))
     due, number = monotonic(), 0
     while rooms and not storm.quiet:
         due += draw.expovariate(storm.scenario.rate)
@@ -29,7 +37,7 @@ def talk(person: Person, storm: Storm) -> None:
 def listen(person: Person, storm: Storm) -> None:
     """In some rooms; says nothing, and marks now and then what has been read."""
     client, draw = person.client, person.draw
-    rooms = enter(client, storm, draw.sample(storm.rooms, min(storm.scenario.rooms_each, len(storm.rooms))))
+    rooms = enter(client, storm, drawn(draw, storm))
     while rooms and not storm.quiet:
         client.serve(monotonic() + draw.expovariate(1 / READ_S))
         client.mark_read(draw.choice(rooms))
@@ -53,21 +61,70 @@ def hop(person: Person, storm: Storm) -> None:
             client.serve(monotonic() + 0.1)
         for room in list(client.journal.cursors):
             if not storm.quiet:
-                client.ask("room:leave", {"room": room})
+                leave(client, storm, room)
     client.serve(NEVER)
+
+
+def drawn(draw: Draws, storm: Storm) -> list[str]:
+    """The rooms of somebody who stays in some."""
+    return draw.sample(storm.rooms, min(storm.scenario.rooms_each, len(storm.rooms)))
 
 
 def enter(client: Client, storm: Storm, rooms: Iterable[str]) -> list[str]:
     """Get into these rooms, which others may be making at the same time; those in which it was possible."""
     inside = []
     for room in rooms:
-        for command in ("room:join", "room:create", "room:join"):
+        for command, goes_on in (("room:join", "room_not_found"), ("room:create", "room_exists"), ("room:join", "")):
             if storm.quiet:
                 break
-            answer = client.ask(command, {"room": room})
+            answer = _asked(client, storm, command, room)
             if answer.ok:
                 inside.append(room)
                 if not answer.seq:  # of a server that numbers nothing: from now on it owes what is said
                     client.journal.watch(room, after=0, since=wall_ms())
                 break
+            if code_of(answer) != goes_on:
+                refused(storm, command, code_of(answer))
+                break
     return inside
+
+
+def leave(client: Client, storm: Storm, room: str) -> None:
+    """Get out of it; who finds that he is out already was, by a command whose answer was lost."""
+    answer = _asked(client, storm, "room:leave", room)
+    if not answer.ok and code_of(answer) != "not_a_member":
+        refused(storm, "room:leave", code_of(answer))
+
+
+def refused(storm: Storm, command: str, code: str) -> None:
+    """What somebody asked for is not to be had: counted by its code, and held against the storm. But of a session that was over as the
+    storm came to rest: nobody asks again by then.
+    """
+    if code == _OVER and storm.quiet:
+        return
+    storm.observer.refused(command, code)
+    storm.undone[f"{command} refused for good: {code}"] += 1
+
+
+def undone(storm: Storm) -> list[str]:
+    """What people were refused for good, and what nobody has answered yet, each with how often."""
+    return [f"{what}, {count} times" for what, count in sorted(storm.undone.items()) if count]
+
+
+def code_of(answer: wire.Answer) -> str:
+    """Why a command was not carried out."""
+    return "no code" if answer.error is None else answer.error.code
+
+
+def _asked(client: Client, storm: Storm, command: str, room: str) -> wire.Answer:
+    """The last word on a command. One that comes behind the end of its session is given again, over the next."""
+    waits = f"{command} without an answer"
+    storm.undone[waits] += 1
+    try:
+        while True:
+            answer = client.ask(command, {"room": room})
+            if answer.ok or code_of(answer) != _OVER or storm.quiet:
+                return answer
+            client.serve(monotonic() + _PAUSE_S)
+    finally:
+        storm.undone[waits] -= 1

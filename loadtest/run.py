@@ -15,7 +15,7 @@ from locust.env import Environment
 from locust.rpc.protocol import Message
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest import report
+from loadtest import people, report
 from loadtest.board import Board, Report
 from loadtest.clock import wall
 from loadtest.closing import Closing
@@ -216,7 +216,7 @@ class Run:
             leftover=storm.leftover(),
             cost=cost,
             measures=requests.taken(),
-            problems=self._revoking.problems if self._revoking else [],
+            problems=[*(self._revoking.problems if self._revoking else ()), *people.undone(storm)],
         )
 
     def _stopping(self, **_: Any) -> None:

@@ -71,6 +71,7 @@ class Storm:
         self._unsettled: list[Client] = []  # who has not come to rest since then
         self.people: list[Person] = []
         self.onlookers: list[Journal] = []  # of others who take part, and are judged like everybody
+        self.undone: Counter[str] = Counter()  # what people asked for and did not get, or not yet: see `people`
         self.names = Names()
         self.observer, self._pulse = observer, Pulse()
 

@@ -1,5 +1,6 @@
 """The load test on Locust, against real nodes: what it counts, and when it gives up."""
 
+import asyncio
 import json
 import re
 import signal
@@ -15,9 +16,11 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
 
+from tests.support.client import chat_client, ok
 from tests.support.http import fetch
 from tests.support.nodes import ROOT, Cluster
 from tests.support.storms import Storming, storm
+from tests.support.tokens import token
 from tests.support.wait import block_until
 from tests.support.web_sockets import web_sockets
 
@@ -119,6 +122,19 @@ def test_people_whom_nobody_lets_in_fail_the_storm(cluster: Cluster, tmp_path: P
     assert "3 refused for good: signature_invalid" in done.output
     assert done.requests["connect, refused"]["num_failures"] == 3
     assert done.result is not None and done.result.refusals == {"connect signature_invalid": 3}
+
+
+@pytest.mark.anyio
+async def test_who_is_not_let_into_a_room_fails_the_storm(cluster: Cluster, tmp_path: Path) -> None:
+    """One of two rooms is somebody's own: everything that was said in the other is delivered, and the refusals are counted and told."""
+    async with chat_client(cluster[0].url, token("owner-of-shut")) as owner:
+        ok(await owner.ask("room:create", {"room": "shut-0", "kind": "private"}))
+        flags = ("--users", "4", "--spawn-rate", "4", "--people", "talker=1", "--rooms", "2", "--rate", "5", "--run-time", "2")
+        done = await asyncio.to_thread(storm, cluster.urls, tmp_path, "--prefix", "shut", *flags)
+    assert done.code == 1 and done.result is not None, done.told
+    assert done.result.verdict.problems == ["room:join refused for good: room_not_found, 4 times"], done.told
+    assert done.result.refusals == {"room:join room_not_found": 4}
+    assert not any(done.result.verdict.counts.values()) and done.result.verdict.acked > 0, done.told
 
 
 def test_a_storm_that_is_stopped_is_judged_too_and_an_objective_may_fail_it(cluster: Cluster, tmp_path: Path) -> None:

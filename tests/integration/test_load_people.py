@@ -1,0 +1,120 @@
+"""What is held against a cluster that does not grant what people ask for: a scripted server, and one person."""
+
+import json
+import time
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import gevent
+import msgspec
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.server import ServerConnection
+
+from loadtest import people
+from loadtest.clock import wall
+from loadtest.options import plan_of
+from loadtest.storm import Storm
+from tests.support.web_sockets import web_sockets
+from tests.unit.test_load_options import GIVEN, SECRET
+
+LIMIT_S = 20.0
+OK, NOTHING = {"ok": True, "seq": 0}, None  # of a server that numbers nothing; no answer
+
+
+def no(code: str) -> dict[str, Any]:
+    """A refusal."""
+    return {"ok": False, "error": {"code": code, "message": "no"}}
+
+
+#: By what it is: the server's answers to each command, one behind the other, the last again and again; and what is held against it.
+PLAYS: Mapping[str, tuple[dict[str, list[Any]], list[str]]] = {
+    "granted": ({"room:join": [OK], "room:leave": [OK]}, []),
+    "made": ({"room:join": [no("room_not_found"), OK], "room:create": [no("room_exists")], "room:leave": [OK]}, []),
+    "session over": ({"room:join": [no("token_expired"), OK], "room:leave": [OK]}, []),
+    "out already": ({"room:join": [OK], "room:leave": [no("not_a_member")]}, []),
+    "no joining": ({"room:join": [no("forbidden")]}, ["room:join refused for good: forbidden"]),
+    "no making": (
+        {"room:join": [no("room_not_found")], "room:create": [no("too_large")]},
+        ["room:create refused for good: too_large"],
+    ),
+    "no leaving": ({"room:join": [OK], "room:leave": [no("forbidden")]}, ["room:leave refused for good: forbidden"]),
+    "no answer": ({"room:join": [NOTHING]}, ["room:join without an answer"]),
+    "not now": ({"room:join": [no("unavailable")]}, ["room:join without an answer"]),
+}
+
+
+class Refusals:
+    """An observer that notes them."""
+
+    def __init__(self) -> None:
+        self.noted: list[str] = []
+
+    def refused(self, what: str, code: str) -> None:
+        self.noted.append(f"{what} refused for good: {code}")
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments, **named: None
+
+
+def played(answers: Mapping[str, list[Any]], expected: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """What is held against a server of these answers while a hopper is in and out of a room, or cannot; the same once he is gone; and the
+    refusals that are counted.
+    """
+    left = {name: list(those) for name, those in answers.items()}
+    asked: list[str] = []
+
+    def handle(connection: ServerConnection) -> None:
+        connection.send('0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":65536}')
+        assert str(connection.recv(LIMIT_S)).startswith("40")
+        welcome = {"session": "s", "node": "n", "user": "u", "expires_at": int(1000 * (time.time() + 60)), "resumed": False}
+        connection.send('40{"sid":"s"}')
+        connection.send("42" + json.dumps(["welcome", welcome | {"ticket": "t", "rooms": []}]))
+        with suppress(ConnectionClosed):
+            for packet in connection:
+                number, _, command = str(packet)[2:].partition("[")
+                name = json.loads(f"[{command}")[0]
+                asked.append(name)
+                those = left.get(name, [OK])
+                answer = those.pop(0) if len(those) > 1 else those[0]
+                if answer is not NOTHING:
+                    connection.send(f"43{number}{json.dumps([answer])}")
+
+    def held() -> list[str]:
+        return [one.rpartition(", ")[0] for one in people.undone(storm)]
+
+    def wait(condition: Callable[[], bool]) -> None:
+        limit = time.monotonic() + LIMIT_S
+        while not condition() and time.monotonic() < limit:
+            gevent.sleep(0.02)
+
+    observer = Refusals()
+    with web_sockets(handle) as url:
+        plan = plan_of(Namespace(**GIVEN | {"jwt_secret": SECRET, "rooms": 1}), url)
+        scenario = msgspec.structs.replace(plan.scenario, stay_s=0.05)
+        storm = Storm(msgspec.structs.replace(plan, scenario=scenario), observer=observer, began=wall())
+        hopper = gevent.spawn(people.hop, storm.join("Hopper", "u", 0), storm)
+        wait(lambda: held() == expected and (bool(expected) or asked.count("room:leave") > 1))
+        storm.quiet = True
+        wait(lambda: held() == expected)
+        at_the_end = held()
+        hopper.kill()
+        behind = held()
+        storm.end()
+        storm.people[0].client.close()
+    return at_the_end, behind, observer.noted
+
+
+@pytest.mark.parametrize("name", PLAYS)
+def test_what_people_are_not_granted_is_told(name: str) -> None:
+    """A refusal for good, by its code, and a command that waits for its answer at the end; not what comes of others who make the same room,
+    of the session's end, or of an answer that was lost.
+    """
+    answers, expected = PLAYS[name]
+    with ThreadPoolExecutor(1) as pool:  # an event loop of gevent's belongs to a thread
+        held, behind, noted = pool.submit(played, answers, expected).result(timeout=3 * LIMIT_S)
+    assert held == expected
+    assert set(noted) == set(behind) == {one for one in expected if "for good" in one}
