@@ -1,5 +1,7 @@
 """What is known of a running storm in the process that has the run: from its own people, or from the reports of its workers."""
 
+import math
+
 import msgspec
 
 from loadtest import measures
@@ -20,6 +22,23 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     measures: Measures
 
 
+class Seconds:
+    """A level by second, from what it was between moments that lie anywhere: of each second the mean, over as much of it as is known."""
+
+    def __init__(self, levels: dict[int, float]) -> None:
+        """`levels` is what is kept up to date."""
+        self._levels = levels
+        self._known: dict[int, float] = {}  # how much of each second, in seconds
+
+    def was(self, level: float, begins_s: float, ends_s: float) -> None:
+        """So much all the time between these."""
+        for second in range(math.floor(begins_s), math.ceil(ends_s)):
+            known, part = self._known.get(second, 0.0), min(ends_s, second + 1) - max(begins_s, second)
+            if part > 0:
+                self._levels[second] = (self._levels.get(second, 0.0) * known + level * part) / (known + part)
+                self._known[second] = known + part
+
+
 class Board:
     """Of one storm. It may be read at any time."""
 
@@ -28,7 +47,8 @@ class Board:
         self.measured, self.nodes = Measures(), Nodes()
         self.outcome: Outcome | None = None  # at the end
         self._live: dict[str, Live] = {}
-        self._meter = Meter()
+        self._meter, self._cores = Meter(), Seconds(self.nodes.cores)
+        self._looked_s: float | None = None
 
     @property
     def now_s(self) -> float:
@@ -46,9 +66,11 @@ class Board:
         self.measured.merge(report.measures)
 
     def look_at(self, pids: list[int]) -> None:
-        """Note what processes of the cluster have taken since the last look."""
-        cores = self._meter.look(pids)
-        self.nodes.cores[int(self.now_s)] = cores
+        """Note what processes of the cluster have taken since the last look, however long ago that was."""
+        cores, now_s = self._meter.look(pids), self.now_s
+        if self._looked_s is not None:
+            self._cores.was(cores, self._looked_s, now_s)
+        self._looked_s = now_s
         self.nodes.cpu_s = round(self._meter.total_s, 2)
 
     def rate(self, name: str) -> float:

@@ -29,7 +29,7 @@ class Nodes(msgspec.Struct, kw_only=True):
     """What the nodes took, where the storm could see it: cores by second, and resident memory at the end."""
 
     cpu_s: float = 0.0
-    cores: dict[int, float] = {}  # processor seconds by second
+    cores: dict[int, float] = {}  # that they had on average, by second
     memory_mb: dict[str, float] = {}  # by process
 
 
