@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from loadtest.scenarios import LURKER, TALKER, Scenario
+from loadtest.scenarios import TALKER, Scenario
 
 WAKE_WITHIN_S = 1.0  # in which everyone wakes
 NIGHT_BEGINS = 0.4  # of the time from the last arrival to the waking
@@ -38,11 +38,16 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
         """When somebody of this kind is away on purpose; `draw` gives numbers in [0, 1)."""
         if self.scenario.strike != "waking":
             return None
-        asleep, wakes = draw() < self.scenario.share or kind == LURKER, draw() * WAKE_WITHIN_S
-        # Somebody has to talk at night, or nothing would have been missed.
-        if kind == TALKER and draw() < 0.2:
-            return None
-        return Absence(begins_s=self.night_s, ends_s=self.scenario.strike_s + wakes, stale=True) if asleep else None
+        stays, wakes = draw() < self._staying(kind), draw() * WAKE_WITHIN_S
+        return None if stays else Absence(begins_s=self.night_s, ends_s=self.scenario.strike_s + wakes, stale=True)
+
+    def _staying(self, kind: str) -> float:
+        """The share of this kind that does not sleep. Talkers come first: somebody has to talk at night, or nothing would be missed."""
+        talkers = self.scenario.people.get(TALKER, 0) / sum(self.scenario.people.values())
+        up = 1 - self.scenario.share
+        if kind == TALKER:
+            return min(1.0, up / talkers)
+        return max(0.0, up - talkers) / (1 - talkers)
 
     def life_s(self, now_s: float, *, renewal: bool, absence: Absence | None = None) -> float:
         """How long a token lives that is fetched now."""
@@ -63,4 +68,18 @@ class Shape(msgspec.Struct, frozen=True, kw_only=True):
             )
         if scenario.strike_s + 2 > scenario.run_s:
             found.append(f"--run-time: takes 2 s or more behind --cliff-at ({scenario.strike_s:g} s), got {scenario.run_s:g}")
+        if scenario.strike == "waking":
+            found += self._night_problems()
+        return found
+
+    def _night_problems(self) -> list[str]:
+        """What leaves nobody who talks at night."""
+        scenario, found = self.scenario, list[str]()
+        if not scenario.people.get(TALKER, 0) and scenario.people:
+            found.append(f"--people: takes talkers, for {scenario.name}: somebody has to talk at night, got none")
+        if round(scenario.users * (1 - scenario.share), 6) < 1:
+            found.append(
+                f"--share: takes one that leaves somebody up to talk at night, for {scenario.name} and {scenario.users} people, "
+                f"got {scenario.share:g}"
+            )
         return found
