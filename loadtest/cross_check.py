@@ -1,29 +1,34 @@
 """People of Locust's own `SocketIOUser` in the same rooms as ours: a second client that nobody here wrote, to hold ours to.
 
 What it was acked and saw goes to the checker like everybody's; what it waits for is timed by Locust's own wrapper
-(`WSC message:send`), beside our `send to ack`. It costs several times as much: a few are enough.
+(`WSC message:send`), beside our `send to ack`. A refusal, and an answer that it waits for in vain, are held against the storm
+(`Storm.undone`), like those of our people. It costs several times as much: a few are enough.
 """
 
 from typing import Any
 
 import gevent
+from gevent.event import Event
 from locust.contrib.socketio import SocketIOUser
 
+from loadtest import people
 from loadtest.checker import posted
 from loadtest.clock import WALL_S, monotonic, wall_ms
 from loadtest.journal import Journal
+from loadtest.outbox import AGAIN
 from loadtest.storm import Storm
 
 NAME = "WSC message:send"
-_PATIENCE_S = 10.0
+_PAUSE_S = 0.5
 _WORDS = "said by another client"
 
 
 class Crossing:
     """One of them."""
 
-    def __init__(self, user: SocketIOUser, storm: Storm, name: str, number: int) -> None:
-        self._user, self._storm, self.name = user, storm, name
+    def __init__(self, user: SocketIOUser, storm: Storm, name: str, number: int, *, patience_s: float = 10.0) -> None:
+        """`patience_s`: how long it waits for each answer."""
+        self._user, self._storm, self.name, self._patience_s = user, storm, name, patience_s
         self._journal, self._draw = Journal(name, storm.names), storm.draw(name)
         self._host = storm.plan.hosts[number % len(storm.plan.hosts)]
         self._token = storm.plan.mint(name, storm.scenario.ttl_s)
@@ -34,8 +39,10 @@ class Crossing:
         sio, storm, draw = self._user.sio, self._storm, self._draw
         for event in ("message", "joined", "left", "room"):
             sio.on(event, self._hears(event))
-        sio.connect(self._host, auth={"token": self._token.text}, transports=["websocket"], wait_timeout=_PATIENCE_S)
-        rooms = [room for room in draw.sample(storm.rooms, storm.scenario.rooms_each) if self._enter(room)]
+        sio.connect(self._host, auth={"token": self._token.text}, transports=["websocket"], wait_timeout=self._patience_s)
+        if not sio.connected:  # it comes once
+            people.refused(storm, "connect", "lost")
+        rooms = [room for room in people.drawn(draw, storm) if sio.connected and self._enter(room)]
         due, number = monotonic(), 0
         while not storm.quiet:
             due += draw.expovariate(storm.scenario.rate)
@@ -43,7 +50,7 @@ class Crossing:
             if rooms and not storm.quiet:
                 self._say(draw.choice(rooms), f"{storm.run}-{number}", due)
                 number += 1
-        gevent.sleep(_PATIENCE_S * 100)  # until it is ended: it goes on hearing
+        Event().wait()  # until it is ended: it goes on hearing
 
     def leave(self) -> None:
         """Nothing more is owed to it."""
@@ -51,17 +58,35 @@ class Crossing:
         self._user.sio.disconnect()
 
     def _enter(self, room: str) -> bool:
-        for command in ("room:join", "room:create", "room:join"):
-            if self._user.sio.call(command, {"room": room}, timeout=_PATIENCE_S)["ok"]:
-                return True
+        for command, goes_on in people.ENTERING:
+            answer = self._call(command, {"room": room})
+            if answer is None or answer["ok"]:
+                return answer is not None
+            if answer["error"]["code"] != goes_on:
+                people.refused(self._storm, command, answer["error"]["code"])
+                break
         return False
 
     def _say(self, room: str, id: str, due: float) -> None:
-        message = {"room": room, "id": id, "text": f"{due + WALL_S:.6f} {_WORDS}"}
-        answer = self._user.sio.call("message:send", message, timeout=_PATIENCE_S)
+        answer = self._call("message:send", {"room": room, "id": id, "text": f"{due + WALL_S:.6f} {_WORDS}"})
+        if answer is None:
+            return
         if answer["ok"]:
             self._journal.acked(room, answer["seq"], posted(self.name, id))
             self._storm.observer.crossed(monotonic() - due)
+        else:
+            people.refused(self._storm, "message:send", answer["error"]["code"])
+
+    def _call(self, command: str, payload: dict[str, Any]) -> dict[str, Any] | None:
+        """The last word on it; None where none comes in time, or there is no connection to ask over."""
+        while True:
+            answer: dict[str, Any] | None = self._user.sio.call(command, payload, timeout=self._patience_s)
+            if answer is None:  # Locust's wrapper has counted what was raised, and kept it
+                people.unanswered(self._storm, command)
+                return None
+            if answer["ok"] or answer["error"]["code"] not in AGAIN or self._storm.quiet:
+                return answer
+            gevent.sleep(max(_PAUSE_S, answer["error"].get("retry_after", 0) / 1000))
 
     def _hears(self, name: str) -> Any:
         def heard(event: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ import logging
 import secrets
 import sys
 from argparse import Namespace
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import Any
 
@@ -33,6 +34,7 @@ from loadtest.run import Run
 from loadtest.storm import Person, Storm
 from loadtest.waiting import begin_now
 
+_log = logging.getLogger("tidegate.storm")
 _runs: dict[Environment, Run] = {}
 
 
@@ -97,6 +99,19 @@ events.init_command_line_parser.add_listener(_options)
 events.init.add_listener(_init)
 
 
+@contextmanager
+def _once(user: User) -> Iterator[None]:
+    """What this user does, who is ended by an exception: told as raised, where Locust would have them begin again at once."""
+    try:
+        yield
+    except StopUser:
+        raise
+    except Exception as error:  # noqa: BLE001 - of any kind: it is told, and fails the storm
+        user.environment.events.user_error.fire(user_instance=user, exception=error, tb=error.__traceback__)
+        _log.exception("somebody's code raised")
+        raise StopUser from None
+
+
 class _Someone(User):
     abstract = True
     person: Person | None = None
@@ -120,15 +135,16 @@ class _Someone(User):
         run = _runs[self.environment]
         if not run.under_way:
             raise StopUser
-        if self.person is None:
-            self.person = self.join(run)
-        try:
-            self.behave(self.person, run.storm())
-        except Barred:
-            raise StopUser from None  # which the outcome tells
-        except KeyboardInterrupt:  # comes to whichever greenlet happens to run, and is the end of it
-            run.storm().leave(self.person)
-            raise
+        with _once(self):
+            if self.person is None:
+                self.person = self.join(run)
+            try:
+                self.behave(self.person, run.storm())
+            except Barred:
+                raise StopUser from None  # which the outcome tells
+            except KeyboardInterrupt:  # comes to whichever greenlet happens to run, and is the end of it
+                run.storm().leave(self.person)
+                raise
 
 
 class Talker(_Someone):
@@ -186,6 +202,9 @@ class CrossChecker(SocketIOUser):
     def live(self) -> None:
         """Everything that this user does."""
         run = _runs[self.environment]
-        name, place = run.next_user(type(self).__name__)
-        self.crossing = Crossing(self, run.storm(), name, place.arrival)
-        self.crossing.live()
+        if not run.under_way:
+            raise StopUser
+        with _once(self):
+            name, place = run.next_user(type(self).__name__)
+            self.crossing = Crossing(self, run.storm(), name, place.arrival)
+            self.crossing.live()

@@ -16,6 +16,8 @@ from loadtest.storm import Person, Storm
 READ_S = 60.0  # on average between two marks of what has been read: each of them is told to everybody in the room
 _OVER = "token_expired"  # of a command that came behind the end of its session
 _PAUSE_S = 0.2  # of who was answered that the session is over, and finds that out
+#: One behind the other, with the code at which the next is tried: others may be making the room.
+ENTERING = (("room:join", "room_not_found"), ("room:create", "room_exists"), ("room:join", ""))
 WORDS = "the quick brown fox jumps over the lazy dog"
 
 
@@ -74,7 +76,7 @@ def enter(client: Client, storm: Storm, rooms: Iterable[str]) -> list[str]:
     """Get into these rooms, which others may be making at the same time; those in which it was possible."""
     inside = []
     for room in rooms:
-        for command, goes_on in (("room:join", "room_not_found"), ("room:create", "room_exists"), ("room:join", "")):
+        for command, goes_on in ENTERING:
             if storm.quiet:
                 break
             answer = _asked(client, storm, command, room)
@@ -106,6 +108,11 @@ def refused(storm: Storm, command: str, code: str) -> None:
     storm.undone[f"{command} refused for good: {code}"] += 1
 
 
+def unanswered(storm: Storm, command: str, count: int = 1) -> None:
+    """So many more of them have no answer."""
+    storm.undone[f"{command} without an answer"] += count
+
+
 def undone(storm: Storm) -> list[str]:
     """What people were refused for good, and what nobody has answered yet, each with how often."""
     return [f"{what}, {count} times" for what, count in sorted(storm.undone.items()) if count]
@@ -118,8 +125,7 @@ def code_of(answer: wire.Answer) -> str:
 
 def _asked(client: Client, storm: Storm, command: str, room: str) -> wire.Answer:
     """The last word on a command. One that comes behind the end of its session is given again, over the next."""
-    waits = f"{command} without an answer"
-    storm.undone[waits] += 1
+    unanswered(storm, command)
     try:
         while True:
             answer = client.ask(command, {"room": room})
@@ -127,4 +133,4 @@ def _asked(client: Client, storm: Storm, command: str, room: str) -> wire.Answer
                 return answer
             client.serve(monotonic() + _PAUSE_S)
     finally:
-        storm.undone[waits] -= 1
+        unanswered(storm, command, -1)

@@ -1,6 +1,9 @@
 """What is held against a cluster that does not grant what people ask for: a scripted server, and one person."""
 
 import json
+import socket
+import subprocess
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
@@ -18,6 +21,7 @@ from loadtest import people
 from loadtest.clock import wall
 from loadtest.options import plan_of
 from loadtest.storm import Storm
+from tests.support.nodes import ROOT
 from tests.support.web_sockets import web_sockets
 from tests.unit.test_load_options import GIVEN, SECRET
 
@@ -60,12 +64,9 @@ class Refusals:
         return lambda *arguments, **named: None
 
 
-def played(answers: Mapping[str, list[Any]], expected: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """What is held against a server of these answers while a hopper is in and out of a room, or cannot; the same once he is gone; and the
-    refusals that are counted.
-    """
+def answering(answers: Mapping[str, list[Any]], asked: list[str]) -> Callable[[ServerConnection], None]:
+    """A server that answers so, and notes which command it was given."""
     left = {name: list(those) for name, those in answers.items()}
-    asked: list[str] = []
 
     def handle(connection: ServerConnection) -> None:
         connection.send('0{"sid":"s","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":65536}')
@@ -75,13 +76,24 @@ def played(answers: Mapping[str, list[Any]], expected: list[str]) -> tuple[list[
         connection.send("42" + json.dumps(["welcome", welcome | {"ticket": "t", "rooms": []}]))
         with suppress(ConnectionClosed):
             for packet in connection:
-                number, _, command = str(packet)[2:].partition("[")
+                number, is_command, command = str(packet).removeprefix("42").partition("[")
+                if not is_command:
+                    continue
                 name = json.loads(f"[{command}")[0]
                 asked.append(name)
                 those = left.get(name, [OK])
                 answer = those.pop(0) if len(those) > 1 else those[0]
                 if answer is not NOTHING:
                     connection.send(f"43{number}{json.dumps([answer])}")
+
+    return handle
+
+
+def played(answers: Mapping[str, list[Any]], expected: list[str]) -> tuple[list[str], list[str], list[str]]:
+    """What is held against a server of these answers while a hopper is in and out of a room, or cannot; the same once he is gone; and the
+    refusals that are counted.
+    """
+    asked: list[str] = []
 
     def held() -> list[str]:
         return [one.rpartition(", ")[0] for one in people.undone(storm)]
@@ -92,7 +104,7 @@ def played(answers: Mapping[str, list[Any]], expected: list[str]) -> tuple[list[
             gevent.sleep(0.02)
 
     observer = Refusals()
-    with web_sockets(handle) as url:
+    with web_sockets(answering(answers, asked)) as url:
         plan = plan_of(Namespace(**GIVEN | {"jwt_secret": SECRET, "rooms": 1}), url)
         scenario = msgspec.structs.replace(plan.scenario, stay_s=0.05)
         storm = Storm(msgspec.structs.replace(plan, scenario=scenario), observer=observer, began=wall())
@@ -118,3 +130,25 @@ def test_what_people_are_not_granted_is_told(name: str) -> None:
         held, behind, noted = pool.submit(played, answers, expected).result(timeout=3 * LIMIT_S)
     assert held == expected
     assert set(noted) == set(behind) == {one for one in expected if "for good" in one}
+
+
+def crossed(url: str, kinds: int) -> list[str]:
+    """What Locust's own client holds against a server, which raises nothing."""
+    command = [sys.executable, "-m", "tests.support.crossing", url, str(kinds)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=3 * LIMIT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["raised"] == "None", done.stderr
+    return [one.rpartition(", ")[0] for one in told["undone"]]
+
+
+def test_an_answer_that_locusts_own_client_waits_for_in_vain_is_no_crash_of_ours() -> None:
+    """It is held against the cluster, as a refusal is, and that one goes on; of one room there is no sample of two."""
+    asked: list[str] = []
+    answers: dict[str, list[Any]] = {"room:join": [no("unavailable"), OK], "message:send": [NOTHING, no("forbidden")]}
+    with web_sockets(answering(answers, asked)) as url, ThreadPoolExecutor(1) as pool, socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        refused = pool.submit(crossed, f"http://127.0.0.1:{nobody.getsockname()[1]}", 1)
+        assert crossed(url, 2) == ["message:send refused for good: forbidden", "message:send without an answer"]
+        assert refused.result(3 * LIMIT_S) == ["connect refused for good: lost"]
+    assert asked[:4] == ["room:join", "room:join", "message:send", "message:send"]

@@ -154,7 +154,7 @@ def test_a_storm_that_is_stopped_is_judged_too_and_an_objective_may_fail_it(clus
 
 def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Path) -> None:
     """A worker that ends early takes along what its people saw: exit 1, by name. Ctrl-C ends none of them; asked twice is asked once. Nor
-    is it clean when its time was over before everybody had come.
+    is it clean when its time was over before everybody had come, or somebody's code raised: once, for he does not begin again.
     """
 
     def of_two(name: str) -> Storming:
@@ -166,10 +166,14 @@ def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Pa
         nobody.bind(("127.0.0.1", 0))
         (tmp_path / "file").touch()
         alone = ("--users", "3", "--spawn-rate", "3", "--settle", "1", "--brief", "--report", str(tmp_path / "file" / "report"))
-        twice = Storming([f"http://127.0.0.1:{nobody.getsockname()[1]}"], tmp_path / "twice", *alone)
+        nowhere = [f"http://127.0.0.1:{nobody.getsockname()[1]}"]
+        crossed = Storming(
+            nowhere, tmp_path / "crossed", "--scenario", "cross-check", "--issuer-url", *nowhere, "--run-time", "4", *alone[:-2]
+        )
+        twice = Storming(nowhere, tmp_path / "twice", *alone)
         slow = ("--users", "600", "--spawn-rate", "1", "--rate", "5", "--run-time", "4", "--prefix", "few", "--brief")
         few = Storming(cluster.urls, tmp_path / "few", *slow)
-        for storming in (left, whole, twice, few):
+        for storming in (left, whole, twice, few, crossed):
             stack.callback(storming.close)
         twice.wait_said("0 of 3 here")
         twice.stop()
@@ -183,6 +187,7 @@ def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Pa
         left.wait_said(" quit. ")
         left.stop()
         one, half, both, some = twice.done(), left.done(), whole.done(), few.done()
+        raising = crossed.done()
     assert one.code == 1, one.told
     assert one.verdict.startswith("verdict: NOT CLEAN: 3 clients, 0 acked, 0 seen: ") and "3 not back" in one.output
     assert "\nno report: " in one.output and "Traceback (most recent call last)" not in one.output
@@ -197,6 +202,10 @@ def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Pa
     assert re.fullmatch(r"[1-9]\d? of 600 people came", some.result.verdict.absence), some.told
     assert not some.result.verdict.leftover and not any(some.result.verdict.counts.values()), some.told
     assert f"<p>{some.result.verdict.absence}</p>" in (tmp_path / "few" / "report.html").read_text()
+    assert raising.code == 1 and raising.result is not None, raising.told
+    assert raising.result.verdict.clients == 2, raising.told  # of three: it was none yet, and did not come again
+    raised = [one for one in raising.result.verdict.problems if one.startswith("the load test itself raised, 1 times: ")]
+    assert len(raised) == 1, raising.told
 
 
 def free_port() -> int:
