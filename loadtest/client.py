@@ -16,7 +16,7 @@ from loadtest import wire
 from loadtest.alarms import NEVER, Alarms
 from loadtest.catching_up import CatchingUp
 from loadtest.checker import OUTSTAYED_MS
-from loadtest.clock import WALL_S, monotonic, wall_ms
+from loadtest.clock import monotonic, monotonic_at, wall, wall_ms, wall_of
 from loadtest.conversation import Conversation, hint_s, ignored
 from loadtest.journal import Journal
 from loadtest.link import Gone, Link, Refused, open_link
@@ -388,7 +388,7 @@ class Client(Conversation):
                 self._renew()
             case _ if event.name == "auth:expired":
                 self.journal.expired(at=wall_ms())  # as it is read: our delay makes no end an early one
-                self._observer.expired(monotonic() + WALL_S - self.ends_at / 1000)
+                self._observer.expired(wall() - self.ends_at / 1000)
                 self._closing(End(code="token_expired", opened=True))
             case _:
                 pass  # presence, typing and read marks are not counted on
@@ -418,7 +418,7 @@ class Client(Conversation):
         """The right to the open session ends at another time, in ms."""
         self.ends_at = ends_at
         self.journal.stays_until(ends_at)
-        self._alarms.outstayed = (ends_at + _LONG_MS) / 1000 - WALL_S
+        self._alarms.outstayed = monotonic_at((ends_at + _LONG_MS) / 1000)
 
     # Commands
 
@@ -446,7 +446,7 @@ class Client(Conversation):
 
     def _renewed(self, token: Token, began: float, answer: wire.Answer) -> None:
         if answer.error is None:
-            if (began + WALL_S) * 1000 < self.ends_at:
+            if wall_of(began) * 1000 < self.ends_at:
                 self.journal.renewed(self.ends_at, token.ends_at)
             self._token = token
             self._right_ends(token.ends_at)

@@ -12,13 +12,24 @@ def _apart() -> float:
     return wall_s - (before + after) / 2
 
 
-WALL_S = _apart()  # taken once: within one run the two keep step
+_wall_s = _apart()
 monotonic = time.monotonic
+
+
+def begin() -> None:
+    """A run begins: how far the two are apart is found anew, and stays so for all of it. A process may outlive a suspend between two."""
+    global _wall_s  # noqa: PLW0603 - one process has one pair of clocks
+    _wall_s = _apart()
 
 
 def wall() -> float:
     """Now, in seconds since the epoch."""
-    return monotonic() + WALL_S
+    return monotonic() + _wall_s
+
+
+def wall_of(moment: float) -> float:
+    """What the wall's clock shows at a moment of the monotonic one."""
+    return moment + _wall_s
 
 
 def wall_ms() -> int:
@@ -28,4 +39,4 @@ def wall_ms() -> int:
 
 def monotonic_at(moment: float) -> float:
     """When the monotonic clock will show what the wall's shows as `moment`."""
-    return moment - WALL_S
+    return moment - _wall_s

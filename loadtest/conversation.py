@@ -12,7 +12,7 @@ from loadtest import wire
 from loadtest.alarms import NEVER, Alarms
 from loadtest.catching_up import CatchingUp, Step
 from loadtest.checker import posted
-from loadtest.clock import WALL_S, monotonic
+from loadtest.clock import monotonic, wall, wall_ms, wall_of
 from loadtest.journal import Journal
 from loadtest.link import Gone, Link
 from loadtest.observer import Observer
@@ -69,7 +69,7 @@ class Conversation:
 
     def say(self, room: str, id: str, text: str, *, due: float) -> None:
         """Send a message under one id, now or once there is a connection, until the log has it. `due`: when it should have been."""
-        outgoing = Outgoing(room, id, f"{due + WALL_S:.6f} {text}", due)
+        outgoing = Outgoing(room, id, f"{wall_of(due):.6f} {text}", due)
         self._outbox.put(outgoing)
         if self._welcomed_at is not None and self._alarms.resend == NEVER:
             with suppress(Gone):  # which the next turn finds, too
@@ -94,7 +94,7 @@ class Conversation:
     # Events of rooms
 
     def _note(self, event: wire.RoomEvent, *, replayed: bool) -> None:
-        name, room, seq, journal, now = event.event, event.room, event.seq, self.journal, monotonic() + WALL_S
+        name, room, seq, journal, now = event.event, event.room, event.seq, self.journal, wall()
         if (name == "joined" and event.user == self.user) or (event.change == "created" and event.by == self.user):
             journal.watch(room, after=seq - 1)
         if name == "message":
@@ -111,8 +111,8 @@ class Conversation:
 
     def _came_at(self, ends_at: int) -> int:
         """When what is being read came, in ms. Of what came past an end, the first moment that it can be: our delay is nobody else's."""
-        now = int((monotonic() + WALL_S) * 1000)
-        return now if now <= ends_at else min(now, int((self._earliest + WALL_S) * 1000))
+        now = wall_ms()
+        return now if now <= ends_at else min(now, int(wall_of(self._earliest) * 1000))
 
     def _step(self, room: str, step: Step) -> None:
         """Note what has its place now, and ask for more."""
@@ -161,7 +161,7 @@ class Conversation:
             return
         self._outbox.done(outgoing)
         self._pause.reset()
-        said_at = int((outgoing.due + WALL_S) * 1000)
+        said_at = int(wall_of(outgoing.due) * 1000)
         self.journal.acked(outgoing.room, answer.seq, posted(self.user, outgoing.id), said_at=said_at)
         self._observer.acked(monotonic() - outgoing.due)
 

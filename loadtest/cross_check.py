@@ -13,7 +13,7 @@ from locust.contrib.socketio import SocketIOUser
 
 from loadtest import people
 from loadtest.checker import posted
-from loadtest.clock import WALL_S, monotonic, wall_ms
+from loadtest.clock import monotonic, wall_ms, wall_of
 from loadtest.journal import Journal
 from loadtest.outbox import AGAIN
 from loadtest.storm import Storm
@@ -68,7 +68,7 @@ class Crossing:
         return False
 
     def _say(self, room: str, id: str, due: float) -> None:
-        answer = self._call("message:send", {"room": room, "id": id, "text": f"{due + WALL_S:.6f} {_WORDS}"})
+        answer = self._call("message:send", {"room": room, "id": id, "text": f"{wall_of(due):.6f} {_WORDS}"})
         if answer is None:
             return
         if answer["ok"]:

@@ -13,7 +13,7 @@ from locust import stats
 from locust.env import Environment
 
 from loadtest import measures
-from loadtest.clock import WALL_S, monotonic, wall
+from loadtest.clock import monotonic, monotonic_at, wall
 from loadtest.measures import Measures
 
 CHAT = "chat"  # the type of all requests
@@ -36,7 +36,7 @@ class Requests:
         self._measures = Measures()
         self._delivered = {name: array("d") for name in (measures.DELIVERY, measures.REPLAYED)}  # seconds, not summed up yet
         self._second = 0  # since the start, in which that was
-        self._ends = began + 1 - WALL_S  # by the monotonic clock
+        self._ends = monotonic_at(began + 1)  # by the monotonic clock
 
     def taken(self) -> Measures:
         """What has been measured since the last time; it begins anew."""
@@ -110,7 +110,7 @@ class Requests:
         if monotonic() >= self._ends:
             self._sum_up()
             self._second = floor(wall() - self._began)
-            self._ends = self._began + self._second + 1 - WALL_S
+            self._ends = monotonic_at(self._began + self._second + 1)
         self._delivered[measures.REPLAYED if replayed else measures.DELIVERY].append(took_s)
 
     def expired(self, late_s: float) -> None:

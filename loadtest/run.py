@@ -15,7 +15,7 @@ from locust.env import Environment
 from locust.rpc.protocol import Message
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest import people, report
+from loadtest import clock, people, report
 from loadtest.board import Board, Report
 from loadtest.clock import wall
 from loadtest.closing import Closing
@@ -126,6 +126,7 @@ class Run:
         environment, runner = self._environment, self._environment.runner
         options, host = environment.parsed_options, environment.host
         assert options is not None
+        clock.begin()
         began = wall()
         if isinstance(runner, WorkerRunner):
             assert self._begin, "a worker that came behind the start"
