@@ -6,6 +6,7 @@ A load test signs as an identity provider would; it shares nothing with the code
 import re
 import urllib.request
 from base64 import urlsafe_b64decode
+from http.client import HTTPException
 from typing import Protocol
 
 import jwt
@@ -15,6 +16,7 @@ from loadtest import clock
 
 FETCH_S = 10.0
 _SHORTEST_S = 1.0  # that an issuer is asked for
+_LAST_S = 1e12  # since the epoch: some 30,000 years
 _BY_KID = re.compile(r"([A-Za-z0-9._-]{1,64}):([^,]{32,})(?:,|\Z)")
 
 
@@ -70,16 +72,18 @@ def fetched(url: str) -> Mint:
         try:
             with urllib.request.urlopen(request, timeout=FETCH_S) as answer:  # noqa: S310
                 return read(msgspec.json.decode(answer.read(), type=_Answer).token)
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
+        except (OSError, HTTPException, ValueError, msgspec.MsgspecError) as error:
             raise TokenUnavailable(str(error)) from None
 
     return fetch
 
 
 def read(text: str) -> Token:
-    """A token with what it says itself. Raises `ValueError` where it does not say when it ends."""
+    """A token with what it says itself. Raises `ValueError` where it does not say when it ends, or says what no clock ever shows."""
     parts = text.split(".")
     if len(parts) != 3:
         raise ValueError("not a token of three parts")
     claims = msgspec.json.decode(urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)), type=_Claims)
+    if not all(abs(moment) < _LAST_S for moment in (claims.exp, claims.iat or 0)):
+        raise ValueError("a token of no time")
     return Token(text, int(claims.exp * 1000), None if claims.iat is None else int(claims.iat * 1000))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -120,6 +121,9 @@ class IssuerServer:
             path = head.split(" ", 2)[1]
             self.requests.append(path)
             self.headers.append(head)
+            length = re.search(r"(?i)\r\ncontent-length: (\d+)", head)
+            if length is not None:  # what is not read when the connection is closed would reset it, under the answer
+                await reader.readexactly(int(length[1]))
             while self.stalled:  # until the client gives up, or we may answer again
                 if await _gone(reader):
                     break
