@@ -3,8 +3,10 @@
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from tempfile import TemporaryFile
+from typing import IO, Protocol
 
 from loadtest.local_cluster import LocalCluster, LocalClusterError
 
@@ -51,16 +53,36 @@ class Hook:
 
     def _run(self, fault: str, number: int) -> None:
         told = {"STORM_FAULT": fault, "STORM_NODE": str(number), "STORM_HOST": self._hosts[number - 1] if number else ""}
-        shell = ["/bin/sh", "-c", self._command]
-        try:
-            done = subprocess.run(  # noqa: S603 - the operator's own command
-                shell, env=os.environ | told, capture_output=True, text=True, timeout=HOOK_S, check=False
-            )
-        except subprocess.TimeoutExpired:
-            raise FaultFailed(f"the hook has not ended within {HOOK_S:g} s: {fault} {number or ''}".rstrip()) from None
-        if done.returncode:
-            said = " ".join((done.stderr or done.stdout).split())[-_MOST_SAID:]
-            raise FaultFailed(f"the hook ended with {done.returncode}: {fault} {number or ''}: {said}")
+        with TemporaryFile() as said, _command(self._command, told, said) as process:
+            try:
+                code = process.wait(HOOK_S)
+            except subprocess.TimeoutExpired:
+                raise FaultFailed(f"the hook has not ended within {HOOK_S:g} s: {fault} {number or ''}".rstrip()) from None
+            said.seek(0)
+            words = " ".join(said.read().decode(errors="replace").split())[-_MOST_SAID:]
+        if code:
+            raise FaultFailed(f"the hook ended with {code}: {fault} {number or ''}".rstrip() + f": {words}")
+
+
+@contextmanager
+def _command(command: str, variables: Mapping[str, str], output: IO[bytes]) -> Iterator["subprocess.Popen[bytes]"]:
+    """A command of the shell's; with the block all that it has begun is ended, unless it had ended by itself: a node or a broker that it
+    has started goes on. What is printed goes into a file: of a pipe, nobody would know an end before that of everything that has it.
+    """
+    process = subprocess.Popen(  # noqa: S603 - the operator's own command
+        ["/bin/sh", "-c", command],
+        env=os.environ | variables,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 class LocalFaults:
