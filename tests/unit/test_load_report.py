@@ -41,7 +41,14 @@ def measures() -> Measures:
     return found
 
 
-def result(*, title: str = "a storm", faults: Sequence[Fault] = (), limits: dict[str, float] | None = None) -> Result:
+def result(
+    *,
+    title: str = "a storm",
+    faults: Sequence[Fault] = (),
+    limits: dict[str, float] | None = None,
+    measured: Measures | None = None,
+) -> Result:
+    """Of `measures`, or of these."""
     plan = Plan(
         scenario=msgspec.structs.replace(SCENARIOS["cliff"], strike_s=5.0),
         hosts=("http://a.test",),
@@ -58,7 +65,7 @@ def result(*, title: str = "a storm", faults: Sequence[Fault] = (), limits: dict
     return result_of(
         plan,
         outcome,
-        measures(),
+        measures() if measured is None else measured,
         title=title,
         began=1_700_000_000.0,
         lasted_s=10.4,
