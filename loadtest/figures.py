@@ -4,8 +4,6 @@ from loadtest import measures
 from loadtest.board import Board
 from loadtest.result import Result
 
-_TIMED = (measures.CONNECT, measures.RECONNECT, measures.RENEWAL, measures.ACK, measures.DELIVERY, measures.LATENESS)
-
 
 def verdict_so_far(board: Board | None, result: Result | None) -> list[tuple[str, str]]:
     """What to tell a person: the verdict once there is one, before that what can be known of it."""
@@ -40,4 +38,4 @@ def verdict_so_far(board: Board | None, result: Result | None) -> list[tuple[str
 
 def timed(board: Board) -> list[tuple[str, measures.Times]]:
     """What was timed so far, by name."""
-    return [(name, board.measured.times[name]) for name in _TIMED if name in board.measured.times]
+    return sorted(board.measured.times.items())

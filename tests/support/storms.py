@@ -6,7 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from tests.support.tokens import SECRET
 from tests.support.wait import block_until
 
 _LIMIT_S = 200.0
+_LOCUST = (sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py"))
 
 
 class Done(NamedTuple):
@@ -56,14 +58,11 @@ class Storming:
         folder.mkdir(parents=True, exist_ok=True)
         self._output, self._log, self._report = folder / "locust.out", folder / "locust.err", folder / "report"
         self._statistics = folder / "statistics"  # Locust adds the suffix
-        command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtest" / "locustfile.py")]
-        command += ["--headless"] if headless else []
+        command = [*_LOCUST, *(["--headless"] if headless else [])]
         command += ["--json-file", str(self._statistics), "--report", str(self._report), *flags]
         command += ["--host", ",".join(urls)] if urls else []
         command += [f"--master-{name}={value}" for name, value in _own_master().items()] if "--processes" in flags else []
-        foreign = ("TIDEGATE_", "LOCUST_")
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-        environment = clean | {"PYTHONPATH": str(ROOT), "TIDEGATE_JWT_SECRET": secret}
+        environment = _environment() | {"TIDEGATE_JWT_SECRET": secret}
         with self._output.open("wb") as out, self._log.open("wb") as err:
             self._process = subprocess.Popen(
                 command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err
@@ -107,12 +106,45 @@ class Storming:
         return done
 
 
-def _own_master() -> dict[str, object]:
-    """Where workers find their master, and nobody else's."""
+def _environment() -> dict[str, str]:
+    """This process's, without anybody's flags."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEGATE_", "LOCUST_"))}
+    return clean | {"PYTHONPATH": str(ROOT)}
+
+
+def free_port() -> int:
+    """One that nobody listens on now."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        port = bound.getsockname()[1]
+        return int(bound.getsockname()[1])
+
+
+def _own_master() -> dict[str, object]:
+    """Where workers find their master, and nobody else's."""
+    port = free_port()
     return {"bind-host": "127.0.0.1", "bind-port": port, "port": port}
+
+
+@contextmanager
+def workers(count: int, folder: Path) -> Iterator[Sequence[str]]:
+    """So many, each started by itself as on a machine of its own: it knows where its master is, and nothing else. Gives the flags of the
+    master, which is still to come. They have ended well before the block does.
+    """
+    port = free_port()
+    command = [*_LOCUST, "--worker", "--master-host", "127.0.0.1", "--master-port", str(port)]
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        begun = []
+        for number in range(count):
+            log = stack.enter_context((folder / f"worker-{number}.log").open("wb"))
+            process = subprocess.Popen(command, cwd=folder, env=_environment(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            begun.append(process)
+        flags = ("--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", str(port), "--expect-workers", str(count))
+        yield flags
+        ended = [process.wait(_LIMIT_S) for process in begun]
+        assert ended == [0] * count, "".join(log.read_text() for log in folder.glob("worker-*.log"))
 
 
 def storm(urls: Sequence[str], folder: Path, *flags: str, secret: str = SECRET) -> Done:
