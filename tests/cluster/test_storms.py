@@ -4,19 +4,24 @@ Some storms run side by side: they wait for their moments most of the time.
 """
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.nodes import Cluster
+from tests.support.rabbit import Rabbit
+from tests.support.storm_hook import hook
 from tests.support.storms import Done, Storming, storm
+from tests.support.wait import block_until
 
 pytestmark = pytest.mark.timeout(300)  # whoever comes first waits for what was begun before
 PEOPLE = ("--users", "24", "--spawn-rate", "12", "--rooms", "4", "--rate", "1", "--brief")
+BROKER_S = 60.0  # until nodes notice that theirs is away, or back
 BUSY_MS = 3_000  # what a machine with everything else on it may add
 UNHURRIED = {"handshake_rate": "1000", "handshake_burst": "1000"}  # the machine is busy: nobody is sent away
 #: On the same two nodes, each with rooms and people of its own.
@@ -97,6 +102,46 @@ def figure(done: Done, name: str) -> float:
     value = done.result.figures[name]
     assert value is not None, name
     return value
+
+
+@pytest.mark.rabbitmq
+def test_broker_restart(storms: Storms, tmp_path: Path) -> None:
+    """The broker is killed under people who talk, and comes back: what was acked is there, once and in order, for everybody.
+
+    The others are under way meanwhile.
+    """
+    asked, whole = list[dict[str, str]](), threading.Event()
+    with Rabbit(tmp_path / "rabbit") as rabbit, Cluster(tmp_path, UNHURRIED | {"log": rabbit.url}, count=2) as cluster:
+
+        def restart(variables: Mapping[str, str]) -> None:
+            asked.append(dict(variables))
+            rabbit.kill()
+            block_until(lambda: all("log away" in (node.not_ready() or {}) for node in cluster), BROKER_S, "the nodes notice")
+            rabbit.start()
+            rabbit.wait_ready()
+            block_until(lambda: all(node.not_ready() == {} for node in cluster), BROKER_S, "the nodes have it again")
+            whole.set()
+
+        flags = ("--scenario", "broker-restart", "--cliff-at", "3", "--run-time", "240", "--settle", "30")
+        with (
+            hook(restart) as command,
+            closing(Storming(cluster.urls, tmp_path / "storm", *PEOPLE, *flags, "--hook", command)) as one,
+        ):
+            block_until(lambda: asked, BROKER_S, f"the hook is asked\n{one.told()}")
+            assert whole.wait(3 * BROKER_S), one.told()
+            looks = one.told().count(" here | ")  # there is one every two seconds
+            block_until(lambda: one.told().count(" here | ") > looks + 1, BROKER_S, "they talk for some seconds more")
+            one.stop()
+            done = one.done()
+    assert asked == [{"STORM_FAULT": "broker", "STORM_NODE": "0", "STORM_HOST": ""}]
+    assert done.code == 0, done.told
+    assert done.verdict.startswith("verdict: clean: 24 clients, "), done.told
+    result = done.result
+    assert result is not None and result.ok
+    assert (result.figures["lost"], result.figures["duplicated"], result.figures["out_of_order"]) == (0, 0, 0)
+    killed, back = result.marks
+    assert (killed.name, back.name) == ("the broker is killed", "it is back")
+    assert result.times["send to ack"].max_ms > 1000 * (back.at_s - killed.at_s) / 3, "somebody had to wait for the broker"
 
 
 def test_node_loss(storms: Storms) -> None:
