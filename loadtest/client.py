@@ -160,8 +160,11 @@ class Client(Conversation):
     # What is done to it by others: none of this waits
 
     def stay(self) -> None:
-        """There is to be a connection from now on."""
-        self._goes.clear()
+        """There is to be a connection from now on. Who comes back only because of this is not told as one who waited."""
+        now = monotonic()
+        over = [away for away in self._goes if away.ends <= now]  # it is about to come back from these by itself
+        self._called = self.away and not over and self._link is None
+        self._goes[:] = over
 
     def being_withdrawn(self) -> int:
         """Its tokens are being withdrawn: it has to be put out, and to be refused with the token that it has.
@@ -256,10 +259,10 @@ class Client(Conversation):
         try:
             self._link = open_link(self._route.url, query, timeout_s=STOCK_OPEN_S if self._stock else OPEN_S)
         except Refused as refused:
-            self._observer.refused("connect", refused.code)
+            self._not_let_in(refused.code)
             self._ended(End(code=refused.code, retry_after_s=refused.retry_after_s))
         except Gone:
-            self._observer.refused("connect", "lost")
+            self._not_let_in("lost")
             self._ended(End(code="lost"))
         else:
             now = monotonic()
@@ -289,6 +292,10 @@ class Client(Conversation):
         if alarms.resend <= now:
             alarms.resend = NEVER
             self._send_all()
+
+    def _not_let_in(self, code: str) -> None:
+        if not self._called:
+            self._observer.refused("connect", code)
 
     def _ended(self, end: End) -> None:
         """The connection, or the try, is over: whether there is another, where and when."""
@@ -343,7 +350,7 @@ class Client(Conversation):
                 self._silence_s = (packet.ping_interval + packet.ping_timeout) / 1000
                 self._connect(self._link)
             case wire.Refusal():
-                self._observer.refused("connect", packet.code)
+                self._not_let_in(packet.code)
                 self._ended(End(code=packet.code, retry_after_s=_seconds(packet.retry_after), opened=True))
             case wire.Closed():
                 raise Gone("closed with a packet")
@@ -357,7 +364,7 @@ class Client(Conversation):
             try:
                 self._token = self._tokens(False)
             except TokenUnavailable:
-                self._observer.refused("connect", "token_unavailable")
+                self._not_let_in("token_unavailable")
                 self._ended(End(code="token_unavailable", opened=True))
                 return
             if self._withdrawal is not None and self._withdrawal.ends_at:

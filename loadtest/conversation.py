@@ -26,6 +26,7 @@ class Conversation:
     __slots__ = (
         "_alarms",
         "_away_since",
+        "_called",
         "_catching_up",
         "_draw",
         "_earliest",
@@ -50,6 +51,7 @@ class Conversation:
         self._welcomed_at: float | None = None  # of the open connection
         self._away_since: float | None = None
         self._lost_by: str | None = None  # the code that it has been away by, or was last; None before the first session
+        self._called = False  # it comes back only because it was called: until it is level
         self._earliest = 0.0  # before which nothing of what is read now has come
         self._alarms, self._catching_up = Alarms(), CatchingUp()
         self._number = 0
@@ -88,8 +90,9 @@ class Conversation:
     def _level(self) -> None:
         """Say that it is, where it is and was not."""
         if self._away_since is not None and self._catching_up.level:
-            self._observer.connected(monotonic() - self._away_since, after=self._lost_by)
-            self._away_since = None
+            if not self._called:
+                self._observer.connected(monotonic() - self._away_since, after=self._lost_by)
+            self._away_since, self._called = None, False
 
     # Events of rooms
 
@@ -100,7 +103,7 @@ class Conversation:
         if name == "message":
             called = posted(event.author, event.id)
             due = _due(event.text)
-            if due is not None:
+            if due is not None and not (replayed and self._called):
                 self._observer.delivered(now - due, replayed=replayed)
         else:
             called = f"{name} {event.author or event.user or event.by} {event.id} {event.at}"

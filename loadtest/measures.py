@@ -124,9 +124,10 @@ class Measures(msgspec.Struct, kw_only=True):
         """How many in all seconds together."""
         return sum(self.series.get(name, {}).values())
 
-    def peak(self, name: str, *, begins_s: float = 0.0) -> int:
-        """The most in one second, from a moment on."""
-        return max((count for second, count in self.series.get(name, {}).items() if second >= math.floor(begins_s)), default=0)
+    def peak(self, name: str, *, ends_s: int, begins_s: float = 0.0) -> int:
+        """The most in one second, from a moment on and up to the second `ends_s`."""
+        seconds = range(math.floor(begins_s), ends_s + 1)
+        return max((count for second, count in self.series.get(name, {}).items() if second in seconds), default=0)
 
 
 def all_back_s(

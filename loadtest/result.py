@@ -102,7 +102,8 @@ def result_of(
     """What there is to write down of a storm."""
     scenario = plan.scenario
     struck_s = scenario.strike_s if scenario.strike != "nothing" else None
-    figures = _figures(measured, outcome, scenario)
+    ends_s = max(0, int(lasted_s) - 1)  # the last whole second: what comes behind it is the closing of the load test itself
+    figures = _figures(measured, outcome, scenario, ends_s)
     objectives = judged(limits, figures)
     return Result(
         title=title,
@@ -120,7 +121,7 @@ def result_of(
         curves={name: _curve(times) for name, times in sorted(measured.times.items())},
         refusals=measured.refusals,
         ends=measured.ends,
-        series=_series(measured, nodes, max(0, int(lasted_s) - 1)),  # the last whole second
+        series=_series(measured, nodes, ends_s),
         cost=outcome.cost,
         nodes=nodes,
     )
@@ -142,7 +143,7 @@ def _judgement(outcome: Outcome) -> Judgement:
     )
 
 
-def _figures(measured: Measures, outcome: Outcome, scenario: Scenario) -> dict[str, float | None]:
+def _figures(measured: Measures, outcome: Outcome, scenario: Scenario, ends_s: int) -> dict[str, float | None]:
     struck_s = scenario.strike_s if scenario.strike != "nothing" else None
 
     def ms(name: str, share: float) -> float | None:
@@ -167,8 +168,8 @@ def _figures(measured: Measures, outcome: Outcome, scenario: Scenario) -> dict[s
         "lateness_max_ms": ms(measures.LATENESS, 1),
         "revocation_max_ms": ms(measures.REVOCATION, 1),
         "all_back_s": None if back_s is None else round(back_s, 2),
-        "peak_handshakes": measured.peak(measures.TRIED, begins_s=begins_s),
-        "peak_renewals": measured.peak(measures.RENEWED),
+        "peak_handshakes": measured.peak(measures.TRIED, begins_s=begins_s, ends_s=ends_s),
+        "peak_renewals": measured.peak(measures.RENEWED, ends_s=ends_s),
         "lost": counts["lost"] + counts["hole"],
         "duplicated": counts["duplicated"],
         "out_of_order": counts["out_of_order"],

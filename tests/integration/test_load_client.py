@@ -1,11 +1,12 @@
 """What the load test's client takes for a fault of its server: a scripted server, and a client in a thread of its own."""
 
 import json
+import math
 import random
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from websockets.sync.server import ServerConnection
 
 from loadtest.checker import Verdict, check
-from loadtest.client import Client
+from loadtest.client import Away, Client
 from loadtest.journal import Journal, Names
 from loadtest.link import open_link
 from loadtest.route import Route
@@ -273,3 +274,71 @@ def test_the_pulse_is_behind_the_loops_last_look_at_the_sockets() -> None:
     with ThreadPoolExecutor(1) as pool:
         before, sent = pool.submit(work).result(timeout=2 * LIMIT_S)
     assert before <= sent
+
+
+def told_of_returns(goes: Sequence[Away], *, serves_s: float) -> list[str | None]:
+    """What is told of somebody who is called after `serves_s`: by the code of what was lost, and `missed` for a message made up for."""
+    told, over, begun = list[str | None](), threading.Event(), list[Script]()
+
+    def script(one: Script) -> None:
+        begun.append(one)
+        if len(begun) > 1:
+            missed = json.loads(one.message()[2:])[1]
+            one.event("replay", {"room": "r", "after": 0, "to": 1, "complete": True, "events": [{"event": "message"} | missed]})
+        over.wait(LIMIT_S)
+
+    class Told(Watched):
+        def connected(self, took_s: float, *, after: str | None) -> None:
+            told.append(after)
+
+        def delivered(self, took_s: float, *, replayed: bool) -> None:
+            told.append("missed")
+
+    ends_at = time.time() + 60
+    with served(script, ends_at, Watched()) as url:
+        pulse, draw = Pulse(), random.Random(1).random
+        client = Client(
+            user="u",
+            tokens=lambda renewal: Token("token", int(ends_at * 1000)),
+            route=Route([url], draw),
+            journal=Journal("u", Names()),
+            observer=Told(),
+            pulse=pulse,
+            renews=True,
+            draw=draw,
+            away=goes,
+        )
+        if serves_s:
+            client.serve(time.monotonic() + serves_s)
+        client.stay()
+        limit = time.monotonic() + LIMIT_S
+        while not client.here and time.monotonic() < limit:
+            client.serve(time.monotonic() + 0.05)
+        assert client.here
+        client.close()
+        over.set()
+        pulse.stop()
+    return told
+
+
+@pytest.mark.parametrize(
+    ("begins_s", "ends_s", "serves_s", "told"),
+    [
+        (-1.0, math.inf, 0.1, []),  # never there
+        (-1.0, math.inf, 0.0, []),
+        (0.2, math.inf, 0.4, [None]),  # gone for good: that it came at first is told
+        (0.2, 0.3, 0.6, [None, "missed", "client"]),  # back by itself before that
+        (-1.0, 0.0, 0.0, [None]),  # about to come back by itself
+    ],
+)
+def test_who_is_back_only_because_it_was_called_has_waited_for_nothing(
+    begins_s: float, ends_s: float, serves_s: float, told: list[str | None]
+) -> None:
+    """What the end of a storm does to those who are away on purpose is not what the cluster did, nor what a log has them do."""
+
+    def returns() -> list[str | None]:
+        now = time.monotonic()
+        return told_of_returns([Away(now + begins_s, now + ends_s)], serves_s=serves_s)
+
+    with ThreadPoolExecutor(1) as pool:  # an event loop of gevent's belongs to a thread
+        assert pool.submit(returns).result() == told

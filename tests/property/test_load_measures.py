@@ -66,4 +66,5 @@ def test_all_are_back_when_the_last_of_the_struck_is() -> None:
     for at_s in (0.2, 3.1, 3.9, 4.0):
         measures.count("tried", at_s)
     assert dense(measures.series["tried"], 0, 5) == [1, 0, 0, 2, 1, 0]
-    assert (measures.peak("tried"), measures.peak("tried", begins_s=4.2), measures.peak("nothing")) == (2, 1, 0)
+    assert [measures.peak("tried", begins_s=begins_s, ends_s=9) for begins_s in (0, 4.2)] == [2, 1]
+    assert (measures.peak("tried", ends_s=2), measures.peak("nothing", ends_s=9)) == (1, 0)

@@ -98,6 +98,16 @@ def test_the_figures_are_those_that_were_measured() -> None:
     assert one.ok and one.verdict.clean
 
 
+def test_what_the_load_tests_own_end_does_is_no_peak() -> None:
+    """Whoever was away on purpose is called then, to be judged: peaks end where the plots do."""
+    measured = measures()
+    measured.count("tried", 10.5, number=140)
+    measured.count("renewed", 10.5, number=70)
+    found = result(measured=measured)
+    assert (found.figures["peak_handshakes"], found.figures["peak_renewals"]) == (1, 0)
+    assert max(found.series["tried"]) == 10
+
+
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     """The JSON is all of it; a name with a dot stays whole."""
     one = result()
