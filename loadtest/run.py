@@ -19,6 +19,7 @@ from loadtest import clock, people, report
 from loadtest.board import Board, Report
 from loadtest.clock import wall
 from loadtest.closing import Closing
+from loadtest.effect import without_effect
 from loadtest.faults import Faults, Hook, LocalFaults
 from loadtest.local_cluster import LocalCluster
 from loadtest.options import Plan, Unfit, plan_of
@@ -260,6 +261,9 @@ class Run:
     ) -> None:
         for handover in handovers:
             board.measured.merge(handover.measures)
+        in_vain = None if problems else without_effect(plan.scenario, board.measured)
+        if in_vain is not None:
+            problems = [*problems, in_vain]
         runner = self._environment.runner
         assert runner is not None
         attendance = Attendance(asked=runner.target_user_count, cut_short=lasted_s < plan.scenario.run_s - _EARLY_S)
