@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from loadtest.scenarios import SCENARIOS
+
 #: By name: what the figure is. All of them are limits: what is measured must not be over it.
 NAMES: Mapping[str, str] = {
     "connect_p99_ms": "99 of 100 first connections took no longer",
@@ -52,16 +54,26 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(path: Path, scenario: str) -> dict[str, float]:
-    """The limits for this scenario. Raises `Unreadable`."""
+    """The limits for this scenario. Raises `Unreadable`, of what stands in the tables of others too."""
     try:
         found = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise Unreadable(f"a file of objectives in TOML, got {str(path)!r}: {error}") from None
-    own = found.get(scenario, {})
-    if not isinstance(own, dict):
-        raise Unreadable(f"a table for the scenario {scenario}, got {own!r}")
-    limits = {name: value for name, value in found.items() if not isinstance(value, dict)} | own
-    return {name: _limit(name, value) for name, value in limits.items()}
+    of_all, tables = dict[str, float](), dict[str, dict[str, float]]()
+    for name, value in found.items():
+        if name in SCENARIOS:
+            tables[name] = _table(name, value)
+        elif isinstance(value, dict):
+            raise Unreadable(f"tables of {', '.join(SCENARIOS)}, got [{name}]")
+        else:
+            of_all[name] = _limit(name, value)
+    return of_all | tables.get(scenario, {})
+
+
+def _table(scenario: str, found: Any) -> dict[str, float]:
+    if not isinstance(found, dict):
+        raise Unreadable(f"a table for the scenario {scenario}, got {found!r}")
+    return {name: _limit(name, value) for name, value in found.items()}
 
 
 def _limit(name: str, value: Any) -> float:

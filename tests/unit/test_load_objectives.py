@@ -30,6 +30,8 @@ def test_a_table_of_a_scenario_goes_before_what_holds_for_all(tmp_path: Path) ->
         ("lost = true", "got True"),
         ("lost = -1", "got -1"),
         ("cliff = 3", "a table for the scenario cliff"),
+        ("[clif]\nlost = 0", r"got \[clif\]"),
+        ("[morning]\nloss = 0", "got 'loss'"),
     ],
 )
 def test_what_is_no_objective_is_named(tmp_path: Path, text: str, said: str) -> None:
