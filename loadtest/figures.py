@@ -4,6 +4,9 @@ from loadtest import measures
 from loadtest.board import Board
 from loadtest.result import Result
 
+#: Of the tab on Locust's page, which sorts the rows of a table by what they have as `name`: these have none, and keep their order.
+COLUMNS = [{"key": "what", "title": "What"}, {"key": "value", "title": "How much"}]
+
 
 def verdict_so_far(board: Board | None, result: Result | None) -> list[tuple[str, str]]:
     """What to tell a person: the verdict once there is one, before that what can be known of it."""
@@ -34,6 +37,12 @@ def verdict_so_far(board: Board | None, result: Result | None) -> list[tuple[str
         ("deliveries a second", f"{board.rate(measures.DELIVERED):,.1f}"),
         ("the load test itself was late by (ms, at most)", f"{live.late_ms:,}"),
     ]
+
+
+def table_of(board: Board | None, result: Result | None) -> list[dict[str, str]]:
+    """The same as rows of `COLUMNS`."""
+    first, second = (column["key"] for column in COLUMNS)
+    return [{first: name, second: value} for name, value in verdict_so_far(board, result)]
 
 
 def timed(board: Board) -> list[tuple[str, measures.Times]]:

@@ -9,6 +9,8 @@ import msgspec
 WIDTH, HEIGHT = 860, 300
 LEFT, RIGHT, TOP, BOTTOM = 66, 24, 72, 46  # around the plot itself
 STEPS = 4  # of the y axis
+_FEW_POWERS = 3  # of ten: in fewer there is room for the labels of 2 and 5, too
+_FEW_STEPS = 5  # between neighbours of those
 _LETTER = 7.0  # the width of one, about
 #: Told apart by who sees no red or green, too.
 COLOURS = ("blue", "orange", "purple", "green", "grey")
@@ -97,16 +99,18 @@ class _Axis:
 
     def ticks(self) -> Iterator[tuple[float, str]]:
         """Round values of x."""
+        low, high = (10**end if self._logarithmic else end for end in (self.low, self.high))
         if self._logarithmic:
-            for power in range(math.floor(self.low), math.ceil(self.high) + 1):
-                if self.low <= power <= self.high:
-                    yield 10.0**power, f"{10**power:,}" if power >= 0 else f"{10.0**power:g}"
-            return
-        step = _nice((self.high - self.low) / 12)
-        value = math.ceil(self.low / step) * step
-        while value <= self.high:
-            yield value, f"{value:g}"
-            value += step
+            factors = (1, 2, 5) if self.high - self.low < _FEW_POWERS else (1,)
+            powers = range(math.floor(self.low), math.ceil(self.high) + 1)
+            round_ones = [factor * 10.0**power for power in powers for factor in factors]
+            found = [value for value in round_ones if self.low <= self._scaled(value) <= self.high]
+            if len(found) > 1:
+                yield from ((value, f"{value:,.10g}") for value in found)
+                return
+        step = _nice((high - low) / (_FEW_STEPS if self._logarithmic else 12))
+        first = math.ceil(low / step)
+        yield from ((number * step, f"{number * step:,.6g}") for number in range(first, math.floor(high / step) + 1))
 
 
 def _grid(plot: Plot, axis: _Axis) -> Iterator[str]:

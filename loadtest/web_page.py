@@ -14,9 +14,7 @@ def extend(page: WebUI, run: Run) -> None:
     app = page.app
     assert app is not None
     page.template_args["extended_tabs"] = [{"title": "Verdict", "key": _KEY}]
-    page.template_args["extended_tables"] = [
-        {"key": _KEY, "structure": [{"key": "name", "title": "What"}, {"key": "value", "title": "How much"}]}
-    ]
+    page.template_args["extended_tables"] = [{"key": _KEY, "structure": figures.COLUMNS}]
     registry = exporter.registry_of(run)
 
     def metrics() -> Response:
@@ -24,7 +22,7 @@ def extend(page: WebUI, run: Run) -> None:
 
     def with_verdict(response: Response) -> Response:
         if request.path.endswith("/stats/requests") and response.is_json:
-            rows = [{"name": name, "value": value} for name, value in figures.verdict_so_far(run.board, run.result)]
+            rows = figures.table_of(run.board, run.result)
             response.set_data(app.json.dumps({**(response.json or {}), "extended_stats": [{"key": _KEY, "data": rows}]}))
         return response
 

@@ -10,11 +10,13 @@ import msgspec
 import pytest
 
 from loadtest import compare, report
+from loadtest.board import Board
 from loadtest.checker import Fault, Verdict
+from loadtest.figures import COLUMNS, table_of
 from loadtest.measures import Measures
 from loadtest.options import Plan
 from loadtest.outcome import Cost, Leftover, Outcome
-from loadtest.plot import Line, Moment, Plot, round_up
+from loadtest.plot import BOTTOM, HEIGHT, Line, Moment, Plot, round_up
 from loadtest.result import Mark, Nodes, Result, result_of
 from loadtest.scenarios import SCENARIOS
 from loadtest.tokens import minted
@@ -205,6 +207,13 @@ def test_a_storm_in_which_nothing_happened_has_a_page() -> None:
     assert compare.plots([empty, empty]) == []
 
 
+def test_the_verdict_is_the_first_row_on_locusts_page() -> None:
+    """Which sorts by `name`, of rows that have one: live and at the end."""
+    for rows in (table_of(Board(0.0), None), table_of(None, result(limits={"lost": 0}))):
+        shown = sorted(rows, key=lambda row: row.get("name", ""))
+        assert shown[0]["what"] == "verdict" and {column["key"] for column in COLUMNS} == set(shown[0])
+
+
 def test_axes_have_round_ends() -> None:
     """Not under what there is, and not much over it."""
     for value in (0.003, 0.9, 1.0, 7.3, 24.0, 25.0, 999.0, 1500.0):
@@ -220,3 +229,22 @@ def test_axes_have_round_ends() -> None:
     ).svg(alone=True)
     assert all(f">{tick}<" in drawn for tick in ("1", "10", "100"))
     ET.fromstring(drawn)
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "ticks", "left_out"),
+    [
+        (1.7, 7.0, ("2", "5"), ("1", "10")),
+        (15.0, 340.0, ("20", "50", "100", "200"), ("10", "500")),
+        (2.2, 4.4, ("2.5", "3", "3.5", "4"), ("2", "5")),
+        (0.4, 5_000.0, ("1", "10", "100", "1,000"), ("2", "50")),
+        (0.0131, 0.0139, ("0.0132", "0.0138"), ()),
+    ],
+)
+def test_a_logarithmic_axis_has_labels(least: float, most: float, ticks: Sequence[str], left_out: Sequence[str]) -> None:
+    """Though all lies within one power of ten, or between two round numbers; and no more of them than there is room for."""
+    line = Line(name="l", points=[(least, 0), (most, 100)])
+    drawn = Plot(title="t", x_label="ms", lines=[line], logarithmic=True, most_y=100).svg(alone=True)
+    below = [text.text for text in ET.fromstring(drawn).iter() if text.get("y") == f"{HEIGHT - BOTTOM + 20}"]
+    assert set(ticks) <= set(below) and not set(left_out) & set(below), below
+    assert len(below) <= 10
