@@ -38,7 +38,7 @@ def storm(scenario: str, *flags: str, title: str, settings: Mapping[str, str] | 
         if not written.exists():
             raise StormFailed(f"{title}: exit {done.returncode}\n{done.stdout[-2_000:]}{done.stderr[-2_000:]}")
         result = read(written)
-    print(f"  {title}: {'clean' if result.ok else 'NOT CLEAN'}, {_counts(result)}", flush=True)
+    print(f"  {title}: {result.said}, {_counts(result)}", flush=True)
     for line in result.lines():
         print(f"    {line}")
     return result

@@ -33,7 +33,7 @@ _ROWS: Sequence[tuple[str, Callable[[Result], object]]] = (
     ("events twice", lambda one: one.figures.get("duplicated")),
     ("events out of order", lambda one: one.figures.get("out_of_order")),
     ("events past an end", lambda one: one.figures.get("late")),
-    ("verdict", lambda one: "clean" if one.ok else "not clean"),
+    ("verdict", lambda one: one.said),
 )
 
 

@@ -12,7 +12,7 @@ def verdict_so_far(board: Board | None, result: Result | None) -> list[tuple[str
     """What to tell a person: the verdict once there is one, before that what can be known of it."""
     if result is not None:
         verdict = result.verdict
-        rows = [("verdict", "clean" if result.ok else "NOT CLEAN")]
+        rows = [("verdict", result.said)]
         rows += [(kind.replace("_", " "), f"{count:,}") for kind, count in verdict.counts.items()]
         rows += [("absent", verdict.absence)] if verdict.absence else []
         rows += [("at the end", str(verdict.leftover))] if verdict.leftover else []

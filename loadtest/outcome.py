@@ -107,9 +107,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         """Who did not come; empty where everybody did."""
         return self.attendance.told(self.verdict.clients)
 
-    def lines(self) -> list[str]:
-        """What there is to tell of it."""
-        lines = [f"verdict: {'clean' if self.ok else 'NOT CLEAN'}: {self.verdict}"]
+    def lines(self, said: str = "") -> list[str]:
+        """What there is to tell of it; `said`: the verdict in a few words, where more has been judged than this."""
+        lines = [f"verdict: {said or ('clean' if self.ok else 'NOT CLEAN')}: {self.verdict}"]
         lines += [
             f"  {fault.kind}: {fault.client}"
             + (f" in {fault.room} at {fault.seq} {fault.event}" if fault.room else f" {fault.event}")

@@ -49,14 +49,13 @@ def html(result: Result) -> str:
     body += ["<h2>Over time</h2>", *(one.svg() for one in over_time(result)), "<h2>How long it took</h2>", _times(result)]
     body += [*(one.svg() for one in how_long(result)), *_codes(result), "<h2>The storm</h2>"]
     body.append(table(("setting", "value"), [(name, shown(value)) for name, value in result.settings.items()]))
-    return page(f"{result.title}: {'clean' if result.ok else 'NOT CLEAN'}", body)
+    return page(f"{result.title}: {result.said}", body)
 
 
 def _verdict(result: Result) -> Iterator[str]:
     verdict = result.verdict
-    said = "clean" if result.ok else "NOT CLEAN" if not verdict.clean else "clean, but an objective was missed"
     counts = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in verdict.counts.items())
-    yield f'<div class="verdict {"good" if result.ok else "bad"}">Verdict: {said}'
+    yield f'<div class="verdict {"good" if result.ok else "bad"}">Verdict: {result.said}'
     yield f"<p>{verdict.clients:,} clients, {verdict.acked:,} messages acked, {verdict.seen:,} events seen: {counts}</p>"
     wrong = [verdict.absence] if verdict.absence else []
     wrong += [str(verdict.leftover)] if verdict.leftover else []

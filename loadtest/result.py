@@ -71,6 +71,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     cost: Cost
     nodes: Nodes
 
+    @property
+    def said(self) -> str:
+        """The verdict in a few words, the same wherever it is told."""
+        return "clean" if self.ok else "clean, but an objective was missed" if self.verdict.clean else "NOT CLEAN"
+
     def lines(self) -> list[str]:
         """The figures for a terminal."""
         rows = [f"{'':38}{'count':>9}{'p50 ms':>10}{'p95 ms':>10}{'p99 ms':>10}{'most ms':>10}"]

@@ -314,7 +314,7 @@ class Run:
         """The last words of the command."""
         if self.result is None or self.board is None or self.board.outcome is None:
             return
-        lines = [*self.result.lines(), *self.board.outcome.lines()]
+        lines = [*self.result.lines(), *self.board.outcome.lines(self.result.said)]
         if self._unwritten is not None:
             lines.append(f"no report: {self._unwritten}")
         elif self.plan is not None and self.plan.report is not None:

@@ -147,7 +147,7 @@ def test_a_storm_that_is_stopped_is_judged_too_and_an_objective_may_fail_it(clus
     storming.stop()
     done = storming.done()
     assert done.code == 1, done.told
-    assert done.verdict.startswith("verdict: clean: 6 clients, ")
+    assert done.verdict.startswith("verdict: clean, but an objective was missed: 6 clients, ")
     assert "objective MISSED: connect_p99_ms: " in done.output and "objective met: lost: 0, at most 0" in done.output
     assert "clean, but an objective was missed" in (tmp_path / "report.html").read_text()
 

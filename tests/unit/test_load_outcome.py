@@ -25,6 +25,7 @@ def test_clean_is_what_all_processes_agree_on() -> None:
     assert outcome.ok
     assert outcome.lines()[0].startswith("verdict: clean: 2 clients, 0 acked, 4 seen")
     assert outcome.lines()[1:] == ["the load test itself kept packets waiting for 2 ms at most"]
+    assert outcome.lines("as said")[0].startswith("verdict: as said: 2 clients, ")
     apart = judged([handover(1, 2), handover(1, client="d")], ALL, tolerance_ms=0, missing=0)
     assert not apart.ok
     assert "  hole: d in r at 2 " in apart.lines()

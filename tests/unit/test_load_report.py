@@ -141,7 +141,17 @@ def test_a_missed_objective_is_not_ok_though_the_verdict_is_clean() -> None:
     one = result(limits={"reconnect_p99_ms": 100.0, "lost": 0.0})
     assert one.verdict.clean and not one.ok
     assert [objective.met for objective in one.objectives] == [False, True]
-    assert "clean, but an objective was missed" in report.html(one)
+
+
+def test_the_verdict_is_said_in_the_same_words_everywhere() -> None:
+    """In the title and on the banner of the page, side by side, and on Locust's page."""
+    clean, unclean = result(), result(faults=[Fault(kind="lost", client="c", room="r", seq=1, event="e")])
+    missed = result(limits={"reconnect_p99_ms": 100.0})
+    for one, said in ((clean, "clean"), (unclean, "NOT CLEAN"), (missed, "clean, but an objective was missed")):
+        page = report.html(one)
+        assert f"<title>{one.title}: {said}</title>" in page and f'">Verdict: {said}<p>' in page
+        assert dict(compare.rows([one]))["verdict"] == [said]
+        assert table_of(None, one)[0] == {"what": "verdict", "value": said}
 
 
 def test_several_storms_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
