@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
@@ -35,6 +37,18 @@ _ROWS: Sequence[tuple[str, Callable[[Result], object]]] = (
     ("events past an end", lambda one: one.figures.get("late")),
     ("verdict", lambda one: one.said),
 )
+
+
+def apart(results: Sequence[Result]) -> list[Result]:
+    """The same, and those of one title told apart: by when they began, or by a number where that is the same too."""
+    of_title = Counter(one.title for one in results)
+    found, names = list[Result](), Counter[str]()
+    for one in results:
+        began = datetime.fromtimestamp(one.began, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        title = one.title if of_title[one.title] == 1 else f"{one.title} ({began})"
+        names[title] += 1
+        found.append(msgspec.structs.replace(one, title=title if names[title] == 1 else f"{title} {names[title]}"))
+    return found
 
 
 def rows(results: Sequence[Result]) -> list[tuple[str, list[object]]]:
@@ -114,6 +128,7 @@ def main(arguments: Sequence[str]) -> int:
         except (OSError, msgspec.MsgspecError) as error:
             sys.stderr.write(f"--compare: takes reports of storms as JSON, got {file!r}: {error}\n")
             return 2
+    results = apart(results)
     try:
         write(results, Path(asked.report))
     except OSError as error:

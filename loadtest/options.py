@@ -7,6 +7,7 @@ import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from urllib.parse import urlsplit
@@ -52,6 +53,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     limits: dict[str, float] = {}  # of its objectives
     watched: tuple[int, ...] = ()  # processes
     recorded: Recorded | None = None
+    sessions: str = ""  # the name of the file that it is of
+    speed: float = 1.0  # of the replay
 
     @property
     def stock(self) -> bool:
@@ -59,22 +62,49 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         return self.clients == "stock"
 
     def told(self) -> dict[str, Any]:
-        """What of it stands in the report; nothing secret."""
-        scenario = self.scenario
-        return {
+        """What of it stands in the report, which is what there is to say to have the storm again; nothing that it does not use, and
+        nothing secret.
+        """
+        scenario, replays = self.scenario, self.recorded is not None
+        found = {
+            "scenario": scenario.name,
             "users": scenario.users,
             "nodes": len(self.hosts),
+            "hosts": f"{self.local} of its own" if self.local else ", ".join(_public(host) for host in self.hosts),
             "clients": self.clients,
-            "arriving within (s)": scenario.arrive_s,
-            "running for (s)": scenario.run_s,
-            "ttl (s)": scenario.ttl_s,
-            "renewing": scenario.renewing,
+            "arriving within (s)": round(scenario.arrive_s, 3),
+            "running for (s)": round(scenario.run_s, 3),
+            "it happens at (s)": None if scenario.strike == "nothing" else round(scenario.strike_s, 3),
+            "by a hook": True if self.hook is not None and scenario.strike in ("drain", "kill", "broker") else None,
+            "share": scenario.share if scenario.strike in ("waking", "revocation") else None,
+            "sessions": self.sessions if replays else None,
+            "speed": self.speed if replays else None,
+            "ttl (s)": None if replays else scenario.ttl_s,
+            "renewing": None if replays or self.stock else scenario.renewing,
             "rooms": scenario.rooms,
-            "rooms of each": scenario.rooms_each,
+            "rooms of each": None if replays else scenario.rooms_each,
             "messages a second of a talker": scenario.rate,
-            "people": ", ".join(f"{kind} {weight}" for kind, weight in scenario.people.items()),
+            "people": None if replays else ", ".join(f"{kind} {weight}" for kind, weight in scenario.people.items()),
             "seed": self.seed,
+            "prefix": self.prefix,
+            "settle (s)": self.settle_s,
+            "tolerance (ms)": self.tolerance_ms,
+            "version": _version(),
         }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _public(host: str) -> str:
+    """Of a URL, which is one of http://, the host and port; without what stands before an @, which may be a password."""
+    return urlsplit(host).netloc.rpartition("@")[2]
+
+
+def _version() -> str | None:
+    """Of this load test; None where it runs from its source alone."""
+    try:
+        return metadata.version("tidegate")
+    except metadata.PackageNotFoundError:
+        return None
 
 
 class Unfit(Exception):
@@ -170,6 +200,8 @@ def plan_of(options: Namespace, host: str | None) -> Plan:
         limits=limits,
         watched=watched,
         recorded=recorded,
+        sessions=Path(options.sessions).name if recorded is not None else "",
+        speed=options.speed,
     )
 
 

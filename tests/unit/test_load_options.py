@@ -1,5 +1,6 @@
 """The flags of a storm: what they come to, and what is wrong with them."""
 
+import json
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -63,6 +64,23 @@ def test_a_scenario_comes_with_its_values_and_flags_change_them() -> None:
     changed = plan(ttl=4.0, renewing=0.0, rooms=3, rate=2.5).scenario
     assert (changed.ttl_s, changed.renewing, changed.rooms, changed.rate) == (4.0, 0.0, 3, 2.5)
     assert changed.people == SCENARIOS["steady"].people
+
+
+def test_a_report_has_what_there_is_to_say_to_have_its_storm_again(tmp_path: Path) -> None:
+    """All that it uses, and nothing else: a replay has its tokens from the log, a stock client renews none; no password either."""
+    steady = plan("http://u:hidden@a.test:1,http://b.test:2", clients="stock").told()
+    assert steady["hosts"] == "a.test:1, b.test:2" and steady["ttl (s)"] == 20.0
+    assert not {"renewing", "it happens at (s)", "share", "speed", "sessions", "by a hook"} & steady.keys()
+    revocation = plan(scenario="revocation", share=0.4, cliff_at=17.0, settle=3.0, tolerance=99, hook="x").told()
+    wanted = {"it happens at (s)": 17.0, "share": 0.4, "settle (s)": 3.0, "tolerance (ms)": 99, "renewing": 0.8, "prefix": "load"}
+    assert wanted.items() <= revocation.items() and "by a hook" not in revocation
+    assert plan(None, scenario="node-loss", local=2).told()["hosts"] == "2 of its own"
+    log = tmp_path / "log.jsonl"
+    session = {"session": "s", "node": "n", "namespace": "/", "opened_at": 1000, "expires_at": 9000, "closed_at": 5000}
+    log.write_text(json.dumps(session))
+    replay = plan(scenario="replay", sessions=str(log), speed=2.0).told()
+    assert (replay["sessions"], replay["speed"], replay["running for (s)"]) == ("log.jsonl", 2.0, 8.01)
+    assert not {"ttl (s)", "renewing", "rooms of each", "people", "share"} & replay.keys()
 
 
 def test_several_hosts_are_told_by_commas() -> None:

@@ -149,7 +149,7 @@ def test_the_verdict_is_said_in_the_same_words_everywhere() -> None:
     missed = result(limits={"reconnect_p99_ms": 100.0})
     for one, said in ((clean, "clean"), (unclean, "NOT CLEAN"), (missed, "clean, but an objective was missed")):
         page = report.html(one)
-        assert f"<title>{one.title}: {said}</title>" in page and f'">Verdict: {said}<p>' in page
+        assert f"<title>{one.title}: {said}</title>" in page and f'">Verdict: {said}\n<p>' in page
         assert dict(compare.rows([one]))["verdict"] == [said]
         assert table_of(None, one)[0] == {"what": "verdict", "value": said}
 
@@ -172,6 +172,14 @@ def test_several_storms_stand_side_by_side(tmp_path: Path, capsys: pytest.Captur
     assert compare.main([str(junk), str(junk)]) == 2
     assert str(junk) in capsys.readouterr().err
     assert compare.main([str(junk)]) == 2
+
+
+def test_storms_of_one_title_are_told_apart() -> None:
+    """By when they began, and those of one second by a number; a title of its own stays as it is."""
+    later = msgspec.structs.replace(result(), began=1_700_000_060.0)
+    titles = [one.title for one in compare.apart([result(), later, result(), result(title="another")])]
+    began = "a storm (2023-11-14 22:13:20)"
+    assert titles == [began, "a storm (2023-11-14 22:14:20)", f"{began} 2", "another"]
 
 
 def test_storms_of_which_one_has_no_strike_count_from_the_start() -> None:
