@@ -133,11 +133,17 @@ def judged(script: Callable[[Script], None], *, busy_s: float = 0.0) -> Verdict:
     return check([journal.pages().history(names)], tolerance_ms=TOLERANCE_MS)
 
 
+def frames(texts: Sequence[str]) -> bytes:
+    """As they go over the wire, each under 126 bytes."""
+    return b"".join(bytes([0x81, len(text)]) + text.encode() for text in texts)
+
+
 def piles_up(script: Script) -> None:
     """All of it comes before the end, while the client's process is busy with the first."""
     script.say()
     assert script.watched.delivers.wait(LIMIT_S)
-    script.say(3_000)  # more than the client's machine has room for while nobody reads
+    piled_up = frames([script.message() for _ in range(3_000)])  # more than the client's socket has room for while nobody reads
+    script.connection.socket.sendall(piled_up)  # at once, however busy the machine
     script.past_the_end(1.2)
 
 
@@ -179,8 +185,8 @@ def all_in_one_breath(script: Script) -> None:
     """And by then nobody listens any more to an answer."""
     script.say()
     script.past_the_end(0.0)
-    frames = [script.message(), "2", script.message(), '42["auth:expired",{"code":"token_expired"}]']
-    script.connection.socket.sendall(b"".join(bytes([0x81, len(text)]) + text.encode() for text in frames) + b"\x88\x02\x03\xe8")
+    told = '42["auth:expired",{"code":"token_expired"}]'
+    script.connection.socket.sendall(frames([script.message(), "2", script.message(), told]) + b"\x88\x02\x03\xe8")
     script.connection.socket.shutdown(socket.SHUT_RDWR)
 
 
