@@ -11,6 +11,7 @@ nobody's code raised.
 import atexit
 import logging
 import secrets
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -91,6 +92,8 @@ def _begun(environment: Environment, options: Namespace) -> LocalCluster | None:
     except LocalClusterError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for whoever gave the command
         sys.exit(1)
+    except KeyboardInterrupt:  # before there is a storm that could be judged
+        sys.exit(128 + signal.SIGINT)
     environment.host = options.host = ",".join(cluster.hosts)
     return cluster
 
