@@ -153,7 +153,8 @@ def test_a_storm_that_is_stopped_is_judged_too_and_an_objective_may_fail_it(clus
 
 
 def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Path) -> None:
-    """A worker that ends early takes along what its people saw: exit 1, by name. Ctrl-C ends none of them; asked twice is asked once. Nor
+    """A worker that ends early takes along what its people saw: exit 1, by name. Neither Ctrl-C nor SIGTERM, sent
+    to all, ends one of them; asked twice is asked once. Nor
     is it clean when its time was over before everybody had come, or somebody's code raised: once, for he does not begin again.
     """
 
@@ -183,6 +184,7 @@ def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Pa
         left.signal_workers(signal.SIGTERM, most=1)
         whole.wait_said("6 of 6 here")
         whole.signal_workers(signal.SIGINT, most=2)  # as a terminal sends it to all of them
+        whole.signal_workers(signal.SIGTERM, most=2)  # and as `timeout` and systemd do
         whole.stop()
         left.wait_said(" quit. ")
         left.stop()
