@@ -35,12 +35,15 @@ from loadtest.run import Run
 from loadtest.storm import Person, Storm
 from loadtest.waiting import begin_now
 
+LOOPBACK = "127.0.0.1"
 _log = logging.getLogger("tidegate.storm")
 _runs: dict[Environment, Run] = {}
 
 
 def _options(parser: LocustArgumentParser, **_: Any) -> None:
     add_options(parser)
+    # Locust's would be all addresses: whoever came would start storms that sign with the cluster's key, or be told it as a worker.
+    parser.set_defaults(web_host=LOOPBACK, master_bind_host=LOOPBACK)
 
 
 def _init(environment: Environment, **_: Any) -> None:

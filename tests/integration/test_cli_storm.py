@@ -43,6 +43,10 @@ def test_what_is_missing_or_wrong_is_said_in_a_line(tmp_path: Path) -> None:
             ["--host or --local: takes one of them, got both", "--master or --processes: takes one of them, got both"],
         ),
         (
+            ("cliff", *nodes, "--master-bind-host", "*", "--web-host", "*"),
+            ["--master-bind-host: takes an address beside --master, ", "--web-host: takes an address beside --web-port, "],
+        ),
+        (
             ("clif", "--local", "--users", "none"),
             ["SCENARIO: takes steady, ", "--users: takes a whole number from 1 to "],
         ),
