@@ -6,7 +6,7 @@ Each flag has a variable too: `--cliff-at` is `TIDEGATE_STORM_CLIFF_AT`, and Loc
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 from urllib.parse import urlsplit
@@ -295,16 +295,19 @@ def _hosts(host: str | None, problems: list[str]) -> tuple[str, ...]:
     return hosts
 
 
-def _is_host(url: str) -> bool:
+def _is_host(url: str, schemes: Sequence[str] = ("http",)) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:  # of a port that is no number, or of brackets that do not close
         return False
 
 
 def _mint(options: Namespace, problems: list[str]) -> Mint | None:
     if options.issuer_url is not None:
+        if not _is_host(options.issuer_url, schemes=("http", "https")):
+            problems.append(f"--issuer-url: takes http://host/path or https://host/path, got {options.issuer_url!r}")
+            return None
         return tokens.fetched(options.issuer_url)
     secret = options.jwt_secret
     if secret is None and options.jwt_secret_file is not None:

@@ -165,8 +165,8 @@ def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Pa
     with socket.socket() as nobody, ExitStack() as stack:
         left, whole = of_two("left"), of_two("whole")
         nobody.bind(("127.0.0.1", 0))
-        (tmp_path / "file").touch()
-        alone = ("--users", "3", "--spawn-rate", "3", "--settle", "1", "--brief", "--report", str(tmp_path / "file" / "report"))
+        place = tmp_path / "twice" / "place"
+        alone = ("--users", "3", "--spawn-rate", "3", "--settle", "1", "--brief", "--report", str(place / "report"))
         nowhere = [f"http://127.0.0.1:{nobody.getsockname()[1]}"]
         crossed = Storming(
             nowhere, tmp_path / "crossed", "--scenario", "cross-check", "--issuer-url", *nowhere, "--run-time", "4", *alone[:-2]
@@ -177,6 +177,8 @@ def test_a_verdict_is_over_everybody_or_not_clean(cluster: Cluster, tmp_path: Pa
         for storming in (left, whole, twice, few, crossed):
             stack.callback(storming.close)
         twice.wait_said("0 of 3 here")
+        place.rmdir()  # made before it began
+        place.touch()
         twice.stop()
         twice.wait_said("coming to rest")
         twice.stop()

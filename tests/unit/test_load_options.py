@@ -102,6 +102,14 @@ def test_without_hosts_or_keys_there_is_no_storm() -> None:
     ]
 
 
+def test_an_issuer_is_at_an_address() -> None:
+    """By either scheme; anything else is told once, and not by everybody who asks for a token there."""
+    assert plan(jwt_secret=None, issuer_url="https://a.test/token").hosts == (HOST,)
+    for url in ("nonsense", "ftp://a.test/", "http://", "http://a.test:port/"):
+        told = [f"--issuer-url: takes http://host/path or https://host/path, got {url!r}"]
+        assert problems(jwt_secret=None, issuer_url=url) == told
+
+
 def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
     """As the nodes have it, a line's end at its end or not."""
     file = tmp_path / "secret"
