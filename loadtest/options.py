@@ -3,6 +3,7 @@
 Each flag has a variable too: `--cliff-at` is `TIDEGATE_STORM_CLIFF_AT`, and Locust's own are `LOCUST_USERS` and so on.
 """
 
+import os
 import re
 import sys
 from argparse import Namespace
@@ -136,8 +137,10 @@ def add_options(parser: "LocustArgumentParser") -> None:
     add("issuer-url", help='instead: a URL that answers POST {"user", "ttl"} with {"token"}', shown=False)
 
 
-def plan_of(options: Namespace, host: str | None) -> Plan:
-    """What the flags ask for. Raises `Unfit` with every problem at once."""
+def plan_of(options: Namespace, host: str | None, *, form: bool = False) -> Plan:
+    """What the flags ask for. Raises `Unfit` with every problem at once. `form`: of a storm that begins, maybe by a form of Locust's page,
+    which may have another scenario than that of the command line, whose flags then mean nothing to it.
+    """
     problems: list[str] = []
     options = _typed(options, problems)
     recorded = _recorded(options, problems)
@@ -152,6 +155,8 @@ def plan_of(options: Namespace, host: str | None) -> Plan:
     mint = _mint(options, problems)
     limits, watched = _limits(options, problems), _watched(options, problems)
     problems += _unmet(scenario, local=bool(local), hook=options.hook) + Shape(scenario=scenario).problems()
+    if not form:
+        problems += _meaningless(options, scenario) + _gone(watched)
     if problems or mint is None:
         raise Unfit(problems)
     return Plan(
@@ -249,6 +254,35 @@ def _unmet(scenario: Scenario, *, local: bool, hook: str | None) -> list[str]:
     if scenario.strike in ("drain", "kill") and hook is None and not local:
         return [f"--local or --hook: takes one of them, for {scenario.name}, got none"]
     return []
+
+
+def _meaningless(options: Namespace, scenario: Scenario) -> list[str]:
+    """What was said that changes nothing in this scenario: whoever says it means another one."""
+    faults, replay = scenario.strike in ("drain", "kill", "broker"), scenario.name == "replay"
+    given = {
+        "sessions": options.sessions is not None and not replay,
+        "speed": options.speed != 1 and not replay,
+        "hook": options.hook is not None and not faults,
+        "cliff-at": options.cliff_at is not None and scenario.strike == "nothing",
+    }
+    return [f"--{flag}: means nothing in {scenario.name}" for flag, meant in given.items() if meant]
+
+
+def _gone(pids: Sequence[int]) -> list[str]:
+    """Which of these processes are not there."""
+    return [f"--watch: takes ids of processes that run here, got {pid}" for pid in pids if not _runs(pid)]
+
+
+def _runs(pid: int) -> bool:
+    if pid == 0:  # to the kernel, all of our own
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # somebody else's
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
 
 
 def _recorded(options: Namespace, problems: list[str]) -> Recorded | None:

@@ -139,7 +139,7 @@ class Run:
         self._handed_over = self._closing.asked = False
         self._ushers.begin()
         try:
-            self.plan = plan = plan_of(options, host)
+            self.plan = plan = plan_of(options, host, form=True)
         except Unfit as unfit:  # of a form: a command line was judged before
             _log.error("no storm: %s", unfit)
             return

@@ -1,5 +1,7 @@
 """The flags of a storm: what they come to, and what is wrong with them."""
 
+import os
+import subprocess
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -108,6 +110,24 @@ def test_an_issuer_is_at_an_address() -> None:
     for url in ("nonsense", "ftp://a.test/", "http://", "http://a.test:port/"):
         told = [f"--issuer-url: takes http://host/path or https://host/path, got {url!r}"]
         assert problems(jwt_secret=None, issuer_url=url) == told
+
+
+def test_a_flag_that_changes_nothing_is_refused() -> None:
+    """By whoever gives the command; a form of Locust's page has them from there, whatever its scenario."""
+    given: dict[str, object] = {"hook": "true", "sessions": "file", "speed": 2.0, "cliff_at": 5.0}
+    assert problems(**given) == [f"--{flag}: means nothing in steady" for flag in ("sessions", "speed", "hook", "cliff-at")]
+    assert problems(scenario="cliff", hook="true") == ["--hook: means nothing in cliff"]
+    assert "--cliff-at: means nothing in replay" in problems(scenario="replay", cliff_at=5.0)
+    assert plan_of(Namespace(**GIVEN | given), HOST, form=True).scenario.name == "steady"
+
+
+def test_who_is_watched_is_there() -> None:
+    """A process of this machine, whoever's it is."""
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    assert plan(watch=f"{os.getpid()}, 1").watched == (os.getpid(), 1)
+    for pid in (0, gone.pid, 10**30):
+        assert problems(watch=str(pid)) == [f"--watch: takes ids of processes that run here, got {pid}"]
 
 
 def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
