@@ -29,6 +29,7 @@ from loadtest.processes import own_cpu_seconds, resident_kib
 from loadtest.requests import Requests
 from loadtest.result import Result, result_of
 from loadtest.revoking import Revoking
+from loadtest.saying import say
 from loadtest.scenarios import ALL_KINDS
 from loadtest.shapes import Shape
 from loadtest.storm import Person, Storm
@@ -171,7 +172,7 @@ class Run:
         while True:
             self._look(board)
             if brief and looks % _PROGRESS_EVERY == 0:
-                print(board.line(), flush=True)  # noqa: T201 - the progress of the command
+                say(board.line())
             looks += 1
             gevent.sleep(_LOOK_S)
 
@@ -333,7 +334,7 @@ class Run:
             lines.append(f"no report: {self._unwritten}")
         elif self.plan is not None and self.plan.report is not None:
             lines.append(f"report: {report.beside(self.plan.report, '.html')}")
-        print("\n".join(lines), flush=True)  # noqa: T201 - for whoever gave the command
+        say("\n".join(lines))
 
 
 def _wait_until(seen: Callable[[], bool], limit_s: float) -> None:
