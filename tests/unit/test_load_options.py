@@ -115,7 +115,7 @@ def test_an_issuer_is_at_an_address() -> None:
 def test_a_flag_that_changes_nothing_is_refused() -> None:
     """By whoever gives the command; a form of Locust's page has them from there, whatever its scenario."""
     given: dict[str, object] = {"hook": "true", "sessions": "file", "speed": 2.0, "cliff_at": 5.0}
-    assert problems(**given) == [f"--{flag}: means nothing in steady" for flag in ("sessions", "speed", "hook", "cliff-at")]
+    assert problems(HOST, **given) == [f"--{flag}: means nothing in steady" for flag in ("sessions", "speed", "hook", "cliff-at")]
     assert problems(scenario="cliff", hook="true") == ["--hook: means nothing in cliff"]
     assert "--cliff-at: means nothing in replay" in problems(scenario="replay", cliff_at=5.0)
     assert plan_of(Namespace(**GIVEN | given), HOST, form=True).scenario.name == "steady"
