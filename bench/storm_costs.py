@@ -17,7 +17,7 @@ USERS = 1_000
 ARRIVE_S, RUN_S = 15, 60
 READY_S = 30.0
 FROM_S, TO_S = 25, 55  # of each run: nobody comes, nobody goes
-BASE = ("--local", "--nodes", "1", "--run-time", str(RUN_S), "--cliff-at", "30")
+BASE = ("--local", "--nodes", "1", "--run-time", str(RUN_S))
 #: By name: what they are, the flags, and the series that counts what is paid for.
 STORMS: dict[str, tuple[Sequence[str], str]] = {
     "idle": (("--people", "lurker=1", "--ttl", "3600"), "sessions"),

@@ -19,7 +19,7 @@ from loadtest.storm import Storm
 
 SETTLE, LEVEL, ENDS, HISTORIES = "tidegate-settle", "tidegate-level", "tidegate-ends", "tidegate-histories"
 _LOOK_S = 0.05
-_GRACE_S = 10.0  # for a message to arrive, over what is waited for
+GRACE_S = 10.0  # for a message to arrive, over what is waited for
 
 
 class Closing:
@@ -30,6 +30,7 @@ class Closing:
         self._runner, self._storm, self._hand_over = environment.runner, storm, hand_over
         self._ends: dict[str, dict[str, int]] = {}  # by who told them: who is asked again counts once
         self._handovers: dict[str, Handover] = {}
+        self.asked = False  # by the master, to come to rest: its word that the storm is over
         if not isinstance(self._runner, MasterRunner):
             self._runner.register_message(SETTLE, self._settle, concurrent=True)
             self._runner.register_message(LEVEL, self._level, concurrent=True)
@@ -58,7 +59,7 @@ class Closing:
         return list(self._handovers.values()), max(processes, workers) - len(self._handovers)
 
     def _wait(self, told: Sized, count: int, limit_s: float) -> None:
-        limit = time.monotonic() + limit_s + _GRACE_S
+        limit = time.monotonic() + limit_s + GRACE_S
         while len(told) < count and time.monotonic() < limit:
             gevent.sleep(_LOOK_S)
 
@@ -71,6 +72,7 @@ class Closing:
     # Whoever has the users
 
     def _settle(self, msg: Message, **_: Any) -> None:
+        self.asked = True
         self._runner.send_message(ENDS, self._storm().settle(msg.data["limit_s"]))
 
     def _level(self, msg: Message, **_: Any) -> None:

@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from loadtest import figures, measures
+from loadtest.beginnings import LOOPBACK
 from loadtest.run import Run
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -86,4 +87,4 @@ def text(registry: CollectorRegistry) -> bytes:
 
 def serve(run: Run, port: int) -> None:
     """Answer scrapes on this port of loopback for as long as the process lives. Raises `OSError` where it is taken."""
-    start_http_server(port, addr="127.0.0.1", registry=registry_of(run))
+    start_http_server(port, addr=LOOPBACK, registry=registry_of(run))

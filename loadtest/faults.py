@@ -4,10 +4,11 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from tempfile import TemporaryFile
 from typing import IO, Protocol
 
+from loadtest.interrupts import ctrl_c_behind_it
 from loadtest.local_cluster import LocalCluster, LocalClusterError
 
 HOOK_S = 180.0  # that the command may take
@@ -69,20 +70,24 @@ def _command(command: str, variables: Mapping[str, str], output: IO[bytes]) -> I
     """A command of the shell's; with the block all that it has begun is ended, unless it had ended by itself: a node or a broker that it
     has started goes on. What is printed goes into a file: of a pipe, nobody would know an end before that of everything that has it.
     """
-    process = subprocess.Popen(  # noqa: S603 - the operator's own command
-        ["/bin/sh", "-c", command],
-        env=os.environ | variables,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    try:
+    with ExitStack() as stack:
+        with ctrl_c_behind_it():
+            process = subprocess.Popen(  # noqa: S603 - the operator's own command
+                ["/bin/sh", "-c", command],
+                env=os.environ | variables,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            stack.callback(_end, process)
         yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 class LocalFaults:

@@ -12,11 +12,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
 
 import gevent
+
+from loadtest.interrupts import ctrl_c_behind_it
 
 START_S = 60.0
 STOP_S = 30.0
@@ -86,22 +88,21 @@ def local_cluster(nodes: int, secret: str) -> Iterator[LocalCluster]:
     command = [_program(), "up", "--nodes", str(nodes), "--port", "0"]
     with tempfile.TemporaryDirectory(prefix="tidegate-storm-") as folder:
         output = Path(folder) / "up.log"
-        with output.open("wb") as stream:
-            process = subprocess.Popen(  # noqa: S603 - a command of ours
-                [*command, "--data", str(Path(folder) / "data")],
-                env=_environment(secret),
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # the terminal's Ctrl-C is for the storm, which ends the cluster behind its verdict
-                preexec_fn=_end_with_us if sys.platform == "linux" else None,  # noqa: PLW1509 - gevent's process has no other threads
-            )
-        cluster = LocalCluster(process, output)
-        try:
+        with ExitStack() as stack:
+            with output.open("wb") as stream, ctrl_c_behind_it():
+                process = subprocess.Popen(  # noqa: S603 - a command of ours
+                    [*command, "--data", str(Path(folder) / "data")],
+                    env=_environment(secret),
+                    stdin=subprocess.DEVNULL,
+                    stdout=stream,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # the terminal's Ctrl-C is for the storm, which ends the cluster behind its verdict
+                    preexec_fn=_end_with_us if sys.platform == "linux" else None,  # noqa: PLW1509 - gevent's process has no other threads
+                )
+                cluster = LocalCluster(process, output)
+                stack.callback(cluster.stop)
             cluster.wait_ready()
             yield cluster
-        finally:
-            cluster.stop()
 
 
 def _program() -> str:

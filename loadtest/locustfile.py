@@ -11,6 +11,7 @@ nobody's code raised.
 import atexit
 import logging
 import secrets
+import signal
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -26,10 +27,11 @@ from locust.exception import StopUser
 from locust.runners import WorkerRunner
 
 from loadtest import exporter, people, replaying, web_page
+from loadtest.beginnings import LOOPBACK, lacking
 from loadtest.client import Barred
 from loadtest.cross_check import Crossing
 from loadtest.local_cluster import LocalCluster, LocalClusterError, local_cluster
-from loadtest.options import Unfit, add_options, plan_of, refuse
+from loadtest.options import Plan, Unfit, add_options, plan_of, refuse
 from loadtest.run import Run
 from loadtest.storm import Person, Storm
 from loadtest.waiting import begin_now
@@ -40,6 +42,8 @@ _runs: dict[Environment, Run] = {}
 
 def _options(parser: LocustArgumentParser, **_: Any) -> None:
     add_options(parser)
+    # Locust's would be all addresses: whoever came would start storms that sign with the cluster's key, or be told it as a worker.
+    parser.set_defaults(web_host=LOOPBACK, master_bind_host=LOOPBACK)
 
 
 def _init(environment: Environment, **_: Any) -> None:
@@ -55,11 +59,7 @@ def _init(environment: Environment, **_: Any) -> None:
         if options.processes:
             run.leave_ctrl_c_to_the_master()
         return
-    local = _begun(environment, options)
-    try:
-        plan = plan_of(options, environment.host)
-    except Unfit as unfit:
-        refuse(unfit)
+    plan, local = _begun(environment, options)
     # what was not said is as the scenario has it
     options.num_users, options.run_time = plan.scenario.users, options.run_time or round(plan.scenario.run_s)
     options.spawn_rate = plan.scenario.users / plan.scenario.arrive_s
@@ -72,27 +72,37 @@ def _init(environment: Environment, **_: Any) -> None:
         exporter.serve(run, options.prometheus_port)
 
 
-def _begun(environment: Environment, options: Namespace) -> LocalCluster | None:
-    """The local cluster, where one is asked for; it ends with this process."""
-    if not options.local:
-        return None
-    if not any((options.jwt_secret, options.jwt_secret_file, options.issuer_url)):
+def _begun(environment: Environment, options: Namespace) -> tuple[Plan, LocalCluster | None]:
+    """What the flags come to, and the local cluster, where one is asked for, which ends with this process. Nothing is started, and no
+    folder made, for flags that do not fit.
+    """
+    if options.local and not any((options.jwt_secret, options.jwt_secret_file, options.issuer_url)):
         options.jwt_secret = secrets.token_urlsafe(48)
     try:
-        plan_of(options, None)
+        plan = plan_of(options, None if options.local else environment.host)
     except Unfit as unfit:
         refuse(unfit)
-    if options.jwt_secret is None:
+    if options.local and options.jwt_secret is None:
         refuse(Unfit(["--local: takes --jwt-secret or nothing for its key, got --jwt-secret-file or --issuer-url"]))
+    if problems := lacking(options, page=environment.web_ui is not None):
+        refuse(Unfit(problems))
+    if not options.local:
+        return plan, None
+    cluster = _started(options)
+    environment.host = options.host = ",".join(cluster.hosts)
+    return plan_of(options, environment.host), cluster
+
+
+def _started(options: Namespace) -> LocalCluster:
     kept = ExitStack()
     atexit.register(kept.close)
     try:
-        cluster = kept.enter_context(local_cluster(options.local, options.jwt_secret))
+        return kept.enter_context(local_cluster(options.local, options.jwt_secret))
     except LocalClusterError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for whoever gave the command
         sys.exit(1)
-    environment.host = options.host = ",".join(cluster.hosts)
-    return cluster
+    except KeyboardInterrupt:  # before there is a storm that could be judged
+        sys.exit(128 + signal.SIGINT)
 
 
 events.init_command_line_parser.add_listener(_options)

@@ -3,10 +3,11 @@
 Each flag has a variable too: `--cliff-at` is `TIDEGATE_STORM_CLIFF_AT`, and Locust's own are `LOCUST_USERS` and so on.
 """
 
+import os
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
@@ -166,8 +167,10 @@ def add_options(parser: "LocustArgumentParser") -> None:
     add("issuer-url", help='instead: a URL that answers POST {"user", "ttl"} with {"token"}', shown=False)
 
 
-def plan_of(options: Namespace, host: str | None) -> Plan:
-    """What the flags ask for. Raises `Unfit` with every problem at once."""
+def plan_of(options: Namespace, host: str | None, *, form: bool = False) -> Plan:
+    """What the flags ask for. Raises `Unfit` with every problem at once. `form`: of a storm that begins, maybe by a form of Locust's page,
+    which may have another scenario than that of the command line, whose flags then mean nothing to it.
+    """
     problems: list[str] = []
     options = _typed(options, problems)
     recorded = _recorded(options, problems)
@@ -182,6 +185,8 @@ def plan_of(options: Namespace, host: str | None) -> Plan:
     mint = _mint(options, problems)
     limits, watched = _limits(options, problems), _watched(options, problems)
     problems += _unmet(scenario, local=bool(local), hook=options.hook) + Shape(scenario=scenario).problems()
+    if not form:
+        problems += _meaningless(options, scenario) + _gone(watched)
     if problems or mint is None:
         raise Unfit(problems)
     return Plan(
@@ -283,6 +288,33 @@ def _unmet(scenario: Scenario, *, local: bool, hook: str | None) -> list[str]:
     return []
 
 
+def _meaningless(options: Namespace, scenario: Scenario) -> list[str]:
+    """What is said of a replay where none is asked for: whoever says it means another scenario.
+
+    A hook and a moment are let pass where nothing happens: a script gives all scenarios the same.
+    """
+    replay = scenario.name == "replay"
+    given = {"sessions": options.sessions is not None and not replay, "speed": options.speed != 1 and not replay}
+    return [f"--{flag}: means nothing in {scenario.name}" for flag, meant in given.items() if meant]
+
+
+def _gone(pids: Sequence[int]) -> list[str]:
+    """Which of these processes are not there."""
+    return [f"--watch: takes ids of processes that run here, got {pid}" for pid in pids if not _runs(pid)]
+
+
+def _runs(pid: int) -> bool:
+    if pid == 0:  # to the kernel, all of our own
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # somebody else's
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True
+
+
 def _recorded(options: Namespace, problems: list[str]) -> Recorded | None:
     if options.scenario != "replay":
         return None
@@ -327,16 +359,19 @@ def _hosts(host: str | None, problems: list[str]) -> tuple[str, ...]:
     return hosts
 
 
-def _is_host(url: str) -> bool:
+def _is_host(url: str, schemes: Sequence[str] = ("http",)) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme == "http" and bool(parts.hostname) and parts.port != 0
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
     except ValueError:  # of a port that is no number, or of brackets that do not close
         return False
 
 
 def _mint(options: Namespace, problems: list[str]) -> Mint | None:
     if options.issuer_url is not None:
+        if not _is_host(options.issuer_url, schemes=("http", "https")):
+            problems.append(f"--issuer-url: takes http://host/path or https://host/path, got {options.issuer_url!r}")
+            return None
         return tokens.fetched(options.issuer_url)
     secret = options.jwt_secret
     if secret is None and options.jwt_secret_file is not None:

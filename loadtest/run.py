@@ -3,8 +3,9 @@
 import logging
 import os
 import signal
+import time
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -18,7 +19,7 @@ from locust.runners import MasterRunner, WorkerRunner
 from loadtest import clock, people, report
 from loadtest.board import Board, Report
 from loadtest.clock import wall
-from loadtest.closing import Closing
+from loadtest.closing import GRACE_S, Closing
 from loadtest.effect import without_effect
 from loadtest.faults import Faults, Hook, LocalFaults
 from loadtest.local_cluster import LocalCluster
@@ -29,6 +30,7 @@ from loadtest.processes import own_cpu_seconds, resident_kib
 from loadtest.requests import Requests
 from loadtest.result import Result, result_of
 from loadtest.revoking import Revoking
+from loadtest.saying import say
 from loadtest.scenarios import ALL_KINDS
 from loadtest.shapes import Shape
 from loadtest.storm import Person, Storm
@@ -39,6 +41,8 @@ BEGIN, REPORT = "tidegate-begin", "tidegate"
 _LOOK_S = 1.0
 _PROGRESS_EVERY = 2  # looks
 _EARLY_S = 1.0  # before its time, and a storm was ended by hand: it runs for whole seconds, by another timer
+_WORD_S = 3.0  # that a master takes to say that the storm is over, once it has heard so itself
+_WORD_LOOK_S = 0.05
 _log = logging.getLogger("tidegate.storm")
 
 
@@ -134,10 +138,10 @@ class Run:
             began, options = self._begin["began"], Namespace(**self._begin["options"])
             host = options.host
         self.plan = self.board = self._storm = self.result = self._unwritten = None
-        self._handed_over = False
+        self._handed_over = self._closing.asked = False
         self._ushers.begin()
         try:
-            self.plan = plan = plan_of(options, host)
+            self.plan = plan = plan_of(options, host, form=True)
         except Unfit as unfit:  # of a form: a command line was judged before
             _log.error("no storm: %s", unfit)
             return
@@ -169,7 +173,7 @@ class Run:
         while True:
             self._look(board)
             if brief and looks % _PROGRESS_EVERY == 0:
-                print(board.line(), flush=True)  # noqa: T201 - the progress of the command
+                say(board.line())
             looks += 1
             gevent.sleep(_LOOK_S)
 
@@ -299,11 +303,26 @@ class Run:
         environment = self._environment
         assert environment.runner is not None
         if isinstance(environment.runner, WorkerRunner):
+            self._leave_the_end_to_the_master(environment.runner)
             return
         environment.runner.stop()  # interrupted: the closing is still to come
         if self.result is not None:
             good = self.result.ok and not environment.runner.exceptions and self._unwritten is None
             environment.process_exit_code = 0 if good else 1
+
+    def _leave_the_end_to_the_master(self, runner: WorkerRunner) -> None:
+        """SIGTERM often comes to everybody together (`timeout`, systemd): what the people of a worker saw is still to be handed over, to a
+        master that has heard it, too, and asks for it. A worker that it came to alone is not asked, and ends.
+        """
+        if self._storm is None or self._handed_over:
+            return
+        _wait_until(lambda: self._closing.asked, _WORD_S)
+        if self._closing.asked:
+            assert self.plan is not None
+            _wait_until(lambda: self._handed_over, 2 * (self.plan.settle_s + GRACE_S))
+            _wait_until(
+                lambda: len(runner.greenlet) == 0, _WORD_S
+            )  # by the master's word, which comes behind what was handed over
 
     def _quit(self, **_: Any) -> None:
         if self._environment.web_ui is None and not self._said:
@@ -319,4 +338,10 @@ class Run:
             lines.append(f"no report: {self._unwritten}")
         elif self.plan is not None and self.plan.report is not None:
             lines.append(f"report: {report.beside(self.plan.report, '.html')}")
-        print("\n".join(lines), flush=True)  # noqa: T201 - for whoever gave the command
+        say("\n".join(lines))
+
+
+def _wait_until(seen: Callable[[], bool], limit_s: float) -> None:
+    limit = time.monotonic() + limit_s
+    while not seen() and time.monotonic() < limit:
+        gevent.sleep(_WORD_LOOK_S)

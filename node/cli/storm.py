@@ -95,7 +95,19 @@ _Master = Annotated[bool, Takes(meaning="run it with workers of other machines")
 _ExpectWorkers = Annotated[int | None, Takes(meaning="how many of them", shown="N", kind=whole(1, 1_000))]
 _Worker = Annotated[bool, Takes(meaning="be one of these workers: the flags are the master's")]
 _MasterHost = Annotated[str | None, Takes(meaning="where the master is", shown="HOST", kind=text)]
+_MasterBindHost = Annotated[
+    str | None,
+    Takes(
+        meaning=f"where the master listens for them (default: {LOOPBACK}), and tells whoever comes the key",
+        shown="HOST",
+        kind=text,
+    ),
+]
 _WebPort = Annotated[int | None, Takes(meaning="with Locust's page on this port", shown="N", kind=whole(1, 65_535))]
+_WebHost = Annotated[
+    str | None,
+    Takes(meaning=f"where the page is, for whoever comes to start storms (default: {LOOPBACK})", shown="HOST", kind=text),
+]
 _PrometheusPort = Annotated[
     int | None, Takes(meaning="serve the figures for Prometheus on this port of loopback", shown="N", kind=whole(1, 65_535))
 ]
@@ -136,7 +148,9 @@ def storm(
     expect_workers: _ExpectWorkers = None,
     worker: _Worker = False,
     master_host: _MasterHost = None,
+    master_bind_host: _MasterBindHost = None,
     web_port: _WebPort = None,
+    web_host: _WebHost = None,
     prometheus_port: _PrometheusPort = None,
 ) -> int:
     """Run a load scenario against a cluster, and print the verdict over every message.
@@ -154,6 +168,10 @@ def storm(
     if compare:
         return _run(["-m", "loadtest.compare", *compare, *(["--report", report] if report else [])], {})
     problems = _unfit(scenario, host=host, local=local, worker=worker, master=master, processes=processes)
+    if master_bind_host is not None and not master:
+        problems.append("--master-bind-host: takes an address beside --master, got no --master")
+    if web_host is not None and web_port is None:
+        problems.append("--web-host: takes an address beside --web-port, got no --web-port")
     if problems:
         raise ConfigurationError(problems)
     if local:

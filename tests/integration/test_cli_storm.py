@@ -2,8 +2,12 @@
 
 import json
 import re
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from loadtest.options import add_options
 from node.cli.storm import COMMAND, SCENARIOS
@@ -31,7 +35,14 @@ def test_every_flag_of_the_load_test_can_be_given() -> None:
     assert set(scenarios) == set(SCENARIOS)
 
 
-def test_what_is_missing_or_wrong_is_said_in_a_line(tmp_path: Path) -> None:
+@pytest.fixture
+def taken() -> Iterator[socket.socket]:
+    """Somebody else listens here."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+def test_what_is_missing_or_wrong_is_said_in_a_line(tmp_path: Path, taken: socket.socket) -> None:
     """By the command itself, or by the load test behind it: exit 2, nothing started, no traceback."""
     secret = "a-secret-of-this-test-that-is-long-enough"
     nodes = ("--host", "http://127.0.0.1:1")
@@ -41,6 +52,10 @@ def test_what_is_missing_or_wrong_is_said_in_a_line(tmp_path: Path) -> None:
         (
             ("cliff", "--local", *nodes, "--master", "--processes", "2"),
             ["--host or --local: takes one of them, got both", "--master or --processes: takes one of them, got both"],
+        ),
+        (
+            ("cliff", *nodes, "--master-bind-host", "*", "--web-host", "*"),
+            ["--master-bind-host: takes an address beside --master, ", "--web-host: takes an address beside --web-port, "],
         ),
         (
             ("clif", "--local", "--users", "none"),
@@ -60,7 +75,14 @@ def test_what_is_missing_or_wrong_is_said_in_a_line(tmp_path: Path) -> None:
                 "--jwt-secret, --jwt-secret-file or --issuer-url: takes",
             ],
         ),
-        (("rolling", *nodes, "--jwt-secret", secret), ["--local or --hook: takes one of them, for rolling, got none"]),
+        (
+            ("rolling", *nodes, "--issuer-url", "nonsense", "--jwt-secret", secret),
+            ["--local or --hook: takes one of them, for rolling, got none", "--issuer-url: takes http://host/path or "],
+        ),
+        (
+            ("steady", "--local", "--prometheus-port", str(taken.getsockname()[1]), "--report", f"{__file__}/report"),
+            ["--report: takes a path that can be written to, got ", "--prometheus-port: takes a port that is free, got "],
+        ),
     ):
         done = tidegate("storm", *arguments, folder=tmp_path)
         assert done.returncode == 2, (arguments, done.stderr)

@@ -26,6 +26,33 @@ except faults.FaultFailed as failed:
     print(failed)
 """
 
+INTERRUPTED = """
+import ctypes
+import os
+import signal
+from functools import partial
+
+# Behind the fork, and without a look of Python's at what has come: the next hook is that of logging.
+os.register_at_fork(after_in_parent=partial(ctypes.CDLL(None)["raise"], signal.SIGINT))
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import logging
+
+import gevent
+
+from loadtest import faults
+
+try:
+    faults.Hook("sleep 60", ["http://a.test"]).kill(1)
+except KeyboardInterrupt:
+    print("interrupted")
+with gevent.Timeout(5):
+    gevent.spawn(logging.getLogger, "another").get()
+"""
+
 
 def hooked(command: str, folder: Path, *, within_s: float) -> str:
     """What a storm is told of this hook; nothing where all is well."""
@@ -50,3 +77,10 @@ def test_what_a_hook_has_started_goes_on_without_it(tmp_path: Path) -> None:
     """A broker that it has started again, in the background: the hook is done when its own command is."""
     assert hooked("sleep 60 & echo $! > child", tmp_path, within_s=20) == ""
     os.kill(child(tmp_path), signal.SIGKILL)
+
+
+def test_ctrl_c_at_the_fork_of_a_hook_ends_it_and_holds_no_lock(tmp_path: Path) -> None:
+    """It is raised behind the fork, where it ends the hook, and never within: there `logging` has its lock, and would keep it."""
+    script = [sys.executable, "-c", INTERRUPTED]
+    done = subprocess.run(script, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")

@@ -1,6 +1,8 @@
 """The flags of a storm: what they come to, and what is wrong with them."""
 
 import json
+import os
+import subprocess
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -118,6 +120,31 @@ def test_without_hosts_or_keys_there_is_no_storm() -> None:
         "--host: takes http://host:port, several by commas, got nothing",
         "--jwt-secret, --jwt-secret-file or --issuer-url: takes one of them, got none",
     ]
+
+
+def test_an_issuer_is_at_an_address() -> None:
+    """By either scheme; anything else is told once, and not by everybody who asks for a token there."""
+    assert plan(jwt_secret=None, issuer_url="https://a.test/token").hosts == (HOST,)
+    for url in ("nonsense", "ftp://a.test/", "http://", "http://a.test:port/"):
+        told = [f"--issuer-url: takes http://host/path or https://host/path, got {url!r}"]
+        assert problems(jwt_secret=None, issuer_url=url) == told
+
+
+def test_what_is_said_of_a_replay_wants_one() -> None:
+    """By whoever gives the command: a form of Locust's page has them from there. What a script gives all scenarios is let pass."""
+    given: dict[str, object] = {"sessions": "file", "speed": 2.0}
+    assert problems(HOST, **given) == [f"--{flag}: means nothing in steady" for flag in given]
+    assert plan_of(Namespace(**GIVEN | given), HOST, form=True).scenario.name == "steady"
+    assert plan(hook="true", cliff_at=5.0).scenario.name == "steady"
+
+
+def test_who_is_watched_is_there() -> None:
+    """A process of this machine, whoever's it is."""
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    assert plan(watch=f"{os.getpid()}, 1").watched == (os.getpid(), 1)
+    for pid in (0, gone.pid, 10**30):
+        assert problems(watch=str(pid)) == [f"--watch: takes ids of processes that run here, got {pid}"]
 
 
 def test_a_secret_may_be_in_a_file(tmp_path: Path) -> None:
