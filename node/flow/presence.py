@@ -27,7 +27,7 @@ ASK_AGAIN_S = 0.5  # what asks it may be lost on its way
 GRACE_S = 3.0  # who comes back within it was never away: a reconnect is no news to the others
 RETURN_S = 15.0  # the same for who was put out by the cluster, and comes back when there is room
 PUT_OUT: frozenset[EndReason] = frozenset({"token_expired", "draining", "node_lost"})
-SLICE_S = 0.005  # at once for telling who came and who went, and then as long for all else
+SLICE_S = 0.005  # at once for telling who is gone, and then as long for all else
 CHAT = "/"
 
 
@@ -102,7 +102,7 @@ class Presence:
         self._lost: set[str] = set()
         self._online: set[str] = set()
         self._leaving: dict[str, asyncio.TimerHandle] = {}
-        self._news: dict[str, bool] = {}  # by user: there or not, still to be told
+        self._gone_untold: dict[str, None] = {}  # users, in the order in which they went
         self._beat_heard = asyncio.Event()
         signals.subscribe(self._receive)
 
@@ -186,14 +186,15 @@ class Presence:
                 await self._beat_heard.wait()
 
     def sessions_changed(self, user: str, ended: EndReason | None = None) -> None:
-        """A session of `user` opened, or `ended` for this reason, somewhere. Coming is told as soon as may be, going after a grace time."""
+        """A session of `user` opened, or `ended` for this reason, somewhere. Coming is told at once, going after a grace time."""
         if self._connected(user):
             timer = self._leaving.pop(user, None)
             if timer is not None:
                 timer.cancel()
             if user not in self._online:
                 self._online.add(user)
-                self._tell_soon(user, online=True)
+                if self._gone_untold.pop(user, self) is self:  # else nobody has heard that he was away
+                    self._tell(user, online=True)
         elif user in self._online and user not in self._leaving:
             self._leaving[user] = self._loop.call_later(RETURN_S if ended in PUT_OUT else GRACE_S, self._gone, user)
 
@@ -217,28 +218,27 @@ class Presence:
         for timer in self._leaving.values():
             timer.cancel()
         self._leaving.clear()
-        self._news.clear()
+        self._gone_untold.clear()
 
     def _gone(self, user: str) -> None:
         del self._leaving[user]
         if not self._connected(user):
             self._online.discard(user)
-            self._tell_soon(user, online=False)
+            if not self._gone_untold:
+                self._loop.call_soon(self._tell_of_the_gone)
+            self._gone_untold[user] = None
 
-    def _tell_soon(self, user: str, *, online: bool) -> None:
-        """When its turn has come: a crowd that comes or goes together is told to everybody in its rooms, which takes seconds."""
-        if not self._news:
-            self._loop.call_soon(self._tell_some)
-        if self._news.pop(user, online) is online:  # else nobody has been told of the one, and there is nothing to tell any more
-            self._news[user] = online
-
-    def _tell_some(self) -> None:
+    def _tell_of_the_gone(self) -> None:
+        """Bit by bit: who went together is told to be gone together, to everybody in their rooms, which may take seconds. Who come are let
+        in one by one.
+        """
         ends_at = self._loop.time() + SLICE_S
-        while self._news and self._loop.time() < ends_at:
-            user = next(iter(self._news))
-            self._tell(user, online=self._news.pop(user))
-        if self._news:
-            self._loop.call_later(SLICE_S, self._tell_some)
+        while self._gone_untold and self._loop.time() < ends_at:
+            user = next(iter(self._gone_untold))
+            del self._gone_untold[user]
+            self._tell(user, online=False)
+        if self._gone_untold:
+            self._loop.call_later(SLICE_S, self._tell_of_the_gone)
 
     def _tell(self, user: str, *, online: bool) -> None:
         hearers: dict[str, None] = {}
