@@ -27,9 +27,10 @@ from loadtest.stock import OPEN_S as STOCK_OPEN_S
 from loadtest.stock import StockRoute
 from loadtest.tokens import Token, TokenUnavailable
 
+_COMES_BACK = frozenset({"token_expired", "draining"})  # codes of what a server says before it closes the transport alone
 OPEN_S = 10.0  # for the transport; and again from there to `welcome`
 ANSWER_S = 10.0  # for an ack
-CLOSE_S = 1.0  # for the server to close, after it said that it will
+CLOSE_S = 5.0  # for the server to close, after it said that it will
 WITHDRAWN_MS = 1_000  # that the cluster has to end the sessions of withdrawn tokens
 _KNOCK_S = 1.5  # after which one who was put out tries the withdrawn token: it has to be refused everywhere by then
 _LONG_MS = OUTSTAYED_MS + 1_000  # past its end a session is left: the server does not end it
@@ -213,6 +214,8 @@ class Client(Conversation):
         except Gone:
             self._was_read(link)
             self._ended(self._cause or End(code="lost", opened=True))
+        except wire.Malformed:
+            self._ended(End(code="malformed", opened=True))
 
     def _note_at_once(self, packets: list[bytes]) -> list[bytes] | None:
         """Note the events that are only to be noted, as far as nothing else is among them: for each of the others there is a turn, which
@@ -280,6 +283,9 @@ class Client(Conversation):
         now, alarms = monotonic(), self._alarms
         if self._link is None:
             return
+        if self._cause is not None and alarms.close <= now:
+            self._ended(End(code="not_closed", opened=True))
+            return
         if min(alarms.close, alarms.silent, alarms.outstayed) <= now:
             raise Gone("too late")
         if alarms.renew <= now:
@@ -303,6 +309,8 @@ class Client(Conversation):
         if self._welcomed_at is not None:
             end = msgspec.structs.replace(end, lasted_s=now - self._welcomed_at)
             self._observer.lost(end.code)
+            if self._cause is None and wall_ms() > self.ends_at:  # it was told of no end, and there was one
+                self._observer.expired(wall() - self.ends_at / 1000)
             if self._away_since is None:
                 self._away_since, self._lost_by = now, end.code
         self.close()
@@ -354,8 +362,9 @@ class Client(Conversation):
                 self._ended(End(code=packet.code, retry_after_s=_seconds(packet.retry_after), opened=True))
             case wire.Closed():
                 raise Gone("closed with a packet")
-            case wire.Disconnected():
-                self._ended(self._cause or End(code="disconnected", opened=True))
+            case wire.Disconnected():  # behind which no stock client comes back: right for who is put out for good, and for nobody else
+                put_out = self._cause is not None and self._cause.code not in _COMES_BACK
+                self._ended(self._cause if self._cause is not None and put_out else End(code="disconnected", opened=True))
             case wire.Connected():
                 pass  # `welcome` says it all
 

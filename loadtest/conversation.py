@@ -19,6 +19,8 @@ from loadtest.observer import Observer
 from loadtest.outbox import AGAIN, Outbox, Outgoing
 from loadtest.route import Backoff
 
+_AHEAD_S, _BEHIND_S = 60.0, 86_400.0  # by which a message may be due after it came, by clocks that differ, and before
+
 
 class Conversation:
     """Of one user, over one connection after the other."""
@@ -101,9 +103,10 @@ class Conversation:
         if (name == "joined" and event.user == self.user) or (event.change == "created" and event.by == self.user):
             journal.watch(room, after=seq - 1)
         if name == "message":
-            called = posted(event.author, event.id)
+            called = posted(event.author, event.id, event.text)
             due = _due(event.text)
-            if due is not None and not (replayed and self._called):
+            # else somebody's own words begin with a number
+            if due is not None and -_AHEAD_S < now - due < _BEHIND_S and not (replayed and self._called):
                 self._observer.delivered(now - due, replayed=replayed)
         else:
             called = f"{name} {event.author or event.user or event.by} {event.id} {event.at}"
@@ -165,7 +168,7 @@ class Conversation:
         self._outbox.done(outgoing)
         self._pause.reset()
         said_at = int(wall_of(outgoing.due) * 1000)
-        self.journal.acked(outgoing.room, answer.seq, posted(self.user, outgoing.id), said_at=said_at)
+        self.journal.acked(outgoing.room, answer.seq, posted(self.user, outgoing.id, outgoing.text), said_at=said_at)
         self._observer.acked(monotonic() - outgoing.due)
 
 

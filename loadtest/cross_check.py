@@ -60,6 +60,8 @@ class Crossing:
     def _enter(self, room: str) -> bool:
         for command, goes_on in people.ENTERING:
             answer = self._call(command, {"room": room})
+            if answer is not None and answer["ok"] and answer["seq"]:
+                self._journal.watch(room, after=answer["seq"])
             if answer is None or answer["ok"]:
                 return answer is not None
             if answer["error"]["code"] != goes_on:
@@ -68,11 +70,12 @@ class Crossing:
         return False
 
     def _say(self, room: str, id: str, due: float) -> None:
-        answer = self._call("message:send", {"room": room, "id": id, "text": f"{wall_of(due):.6f} {_WORDS}"})
+        text = f"{wall_of(due):.6f} {_WORDS}"
+        answer = self._call("message:send", {"room": room, "id": id, "text": text})
         if answer is None:
             return
         if answer["ok"]:
-            self._journal.acked(room, answer["seq"], posted(self.name, id))
+            self._journal.acked(room, answer["seq"], posted(self.name, id, text))
             self._storm.observer.crossed(monotonic() - due)
         else:
             people.refused(self._storm, "message:send", answer["error"]["code"])
@@ -95,7 +98,11 @@ class Crossing:
             if mine and (name == "joined" or event.get("change") == "created"):
                 self._journal.watch(room, after=seq - 1)
             who = event.get("from") or event.get("user") or event.get("by") or ""
-            called = posted(who, event["id"]) if name == "message" else f"{name} {who} {event.get('id', '')} {event['at']}"
+            called = (
+                posted(who, event["id"], event["text"])
+                if name == "message"
+                else f"{name} {who} {event.get('id', '')} {event['at']}"
+            )
             self._journal.saw(room, seq, called, at=wall_ms(), expires_at=self._token.ends_at)
 
         return heard

@@ -10,6 +10,7 @@ the event loop finds it: to wake a greenlet for each of them costs a fourth of a
 import logging
 import math
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Any, TypeAlias
 from urllib.parse import urlencode, urlsplit
@@ -26,12 +27,14 @@ from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.uri import WebSocketURI
 
-from loadtest.clock import monotonic
+from loadtest.clock import monotonic, wall
 from loadtest.frames import frame_at
 
 MOST_BYTES = 4 * 1024 * 1024  # of one message: a replay has up to 1 MiB of events
 _READ_BYTES = 65_536
 _TO_READ = 1  # libev's EV_READ
+_MOST_HEADERS = 65_536
+_MOST_WAIT_S = 86_400.0
 _HEADERS_END = b"\r\n\r\n"
 _DATA = (Opcode.TEXT, Opcode.CONT, Opcode.BINARY)
 _MUCH_BYTES = 16_384  # at once: it has piled up
@@ -311,6 +314,8 @@ def _shake_hands(connection: socket.socket, protocol: ClientProtocol) -> bytes:
     answer = b""
     while _HEADERS_END not in answer and (data := connection.recv(_READ_BYTES)):
         answer += data
+        if len(answer) > _MOST_HEADERS:
+            raise Gone("an answer without an end")
     headers, end, behind = answer.partition(_HEADERS_END)
     protocol.receive_data(headers + end)
     if protocol.state is State.OPEN:
@@ -332,14 +337,20 @@ def _shake_hands(connection: socket.socket, protocol: ClientProtocol) -> bytes:
 def _refused(response: Response) -> Refused:
     try:
         code = msgspec.json.decode(response.body or b"", type=_Body).error.code
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         code = f"http_{response.status_code}"
     return Refused(code, _seconds(response.headers))
 
 
 def _seconds(headers: Headers) -> float | None:
+    """What is asked to wait: a number, or a moment. None where nothing is said, or nothing that can be read."""
     said = headers.get("Retry-After", "")
-    return float(said) if said.isdecimal() else None
+    if said.isdecimal():
+        return min(float(said), _MOST_WAIT_S)
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - wall())
+    except (ValueError, OverflowError):
+        return None
 
 
 class _Error(msgspec.Struct, frozen=True):

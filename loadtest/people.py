@@ -82,8 +82,8 @@ def enter(client: Client, storm: Storm, rooms: Iterable[str]) -> list[str]:
             answer = _asked(client, storm, command, room)
             if answer.ok:
                 inside.append(room)
-                if not answer.seq:  # of a server that numbers nothing: from now on it owes what is said
-                    client.journal.watch(room, after=0, since=wall_ms())
+                # What follows is owed from its word on, also to one who is never told that he is in. 0: of a server that numbers nothing.
+                client.journal.watch(room, after=answer.seq, since=0 if answer.seq else wall_ms())
                 break
             if code_of(answer) != goes_on:
                 refused(storm, command, code_of(answer))

@@ -3,7 +3,7 @@
 Everything here is this client's own view of the protocol: it knows only what it reads, and passes over fields that it does not.
 """
 
-from typing import Any, TypeAlias, Union
+from typing import Annotated, Any, TypeAlias, Union
 
 import msgspec
 
@@ -71,6 +71,8 @@ Packet: TypeAlias = Event | Acked | Ping | Opened | Connected | Refusal | Discon
 
 # What they carry; times in ms
 
+Seq = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+
 
 class RoomAt(msgspec.Struct, frozen=True):
     """A room of `welcome`, and its last `seq`."""
@@ -95,7 +97,7 @@ class RoomEvent(msgspec.Struct, kw_only=True):
     """A sequenced event. `event`, its name, is in what was replayed; of a live one the packet has it."""
 
     room: str
-    seq: int
+    seq: Seq
     event: str = ""
     id: str = ""
     author: str = msgspec.field(default="", name="from")
@@ -148,7 +150,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     ok: bool
     error: Error | None = None
-    seq: int = 0
+    seq: Seq = 0
     expires_at: int = 0
     events: list[RoomEvent] = []
     complete: bool = True

@@ -15,8 +15,10 @@ import gevent
 import pytest
 from websockets.sync.server import ServerConnection
 
+from loadtest import wire
 from loadtest.checker import Verdict, check
-from loadtest.client import Away, Client
+from loadtest.client import Away, Barred, Client
+from loadtest.conversation import Conversation
 from loadtest.journal import Journal, Names
 from loadtest.link import open_link
 from loadtest.route import Route
@@ -233,6 +235,75 @@ def test_late_is_what_came_past_the_end_and_early_who_was_put_out_before_it(
     _, seen, faults = PLAYS[script]
     verdict = verdicts[script].result(LIMIT_S)
     assert (verdict.seen, {kind: count for kind, count in verdict.counts.items() if count}) == (seen, faults), verdict.faults
+
+
+def disconnects_who_is_to_come_back(script: Script) -> None:
+    """No stock client would."""
+    script.event("auth:expired", {"code": "token_expired"})
+    script.connection.send("41")
+
+
+def does_not_close(script: Script) -> None:
+    script.event("auth:expired", {"code": "token_expired"})
+    script.connection.recv(LIMIT_S)
+
+
+def sends_junk(script: Script) -> None:
+    script.connection.send('42["message",{"room":"r","seq":1e30}]')
+
+
+#: By script: the code by which the client will have no more of the server.
+FINAL: dict[Callable[[Script], None], str] = {
+    disconnects_who_is_to_come_back: "disconnected",
+    does_not_close: "not_closed",
+    sends_junk: "malformed",
+}
+
+
+def barred_by(script: Callable[[Script], None]) -> str:
+    """How one client ends, once and for all, with a server of this script."""
+    ends_at = time.time() + 60
+    with served(script, ends_at, Watched()) as url:
+        pulse, draw = Pulse(), random.Random(1).random
+        client = Client(
+            user="u",
+            tokens=lambda renewal: Token("token", int(ends_at * 1000)),
+            route=Route([url], draw),
+            journal=Journal("u", Names()),
+            observer=Watched(),
+            pulse=pulse,
+            renews=True,
+            draw=draw,
+        )
+        with pytest.raises(Barred) as barred:
+            client.serve(time.monotonic() + LIMIT_S)
+        pulse.stop()
+    return str(barred.value)
+
+
+@pytest.mark.parametrize("script", FINAL, ids=lambda script: script.__name__)
+def test_a_server_that_does_not_keep_to_the_protocol_is_told(script: Callable[[Script], None]) -> None:
+    """By a code, as one that will not have this person; no exception of the load test's own."""
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(barred_by, script).result(2 * LIMIT_S) == FINAL[script]
+
+
+def test_words_that_begin_with_a_number_are_no_times() -> None:
+    """What others say in the same rooms is timed by nobody."""
+    told: list[float] = []
+
+    class Timed(Watched):
+        def delivered(self, took_s: float, *, replayed: bool) -> None:
+            told.append(took_s)
+
+    client = Conversation("u", Journal("u", Names()), Timed(), random.Random(1).random, stock=False)
+    for number, text in enumerate(
+        ["Nan is ninety today", "inf", "infinity and beyond", "12 apples, please", "1e300", f"{time.time():.6f} x"]
+    ):
+        client._note(
+            wire.RoomEvent(room="r", seq=number + 1, event="message", id=str(number), author="u", text=text), replayed=False
+        )
+    assert len(told) == 1 and abs(told[0]) < LIMIT_S
 
 
 def test_the_pulse_is_behind_the_loops_last_look_at_the_sockets() -> None:

@@ -18,7 +18,9 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection
 
 from loadtest import people
+from loadtest.checker import check
 from loadtest.clock import wall
+from loadtest.journal import Journal
 from loadtest.options import plan_of
 from loadtest.storm import Storm
 from tests.support.nodes import ROOT
@@ -152,3 +154,27 @@ def test_an_answer_that_locusts_own_client_waits_for_in_vain_is_no_crash_of_ours
         assert crossed(url, 2) == ["message:send refused for good: forbidden", "message:send without an answer"]
         assert refused.result(3 * LIMIT_S) == ["connect refused for good: lost"]
     assert asked[:4] == ["room:join", "room:join", "message:send", "message:send"]
+
+
+def owed_to_one_who_is_told_nothing() -> list[str]:
+    """Whose joining is granted with a `seq`, and who is never sent anything: the faults, where another is acked a message behind that."""
+    with web_sockets(answering({"room:join": [{"ok": True, "seq": 7}]}, [])) as url:
+        plan = plan_of(Namespace(**GIVEN | {"jwt_secret": SECRET, "rooms": 1}), url)
+        storm = Storm(plan, observer=Refusals(), began=wall())
+        person = storm.join("Listener", "deaf", 0)
+        with gevent.Timeout(LIMIT_S):
+            assert people.enter(person.client, storm, storm.rooms) == storm.rooms
+        storm.end()
+        person.client.close()
+    author = Journal("author", storm.names)
+    author.acked(storm.rooms[0], 8, "author/1")
+    return [
+        f"{one.kind} {one.client} {one.seq}"
+        for one in check([author.pages().history(storm.names), person.client.journal.pages().history(storm.names)]).faults
+    ]
+
+
+def test_who_is_in_a_room_is_owed_what_is_said_there() -> None:
+    """From the word on that he is in, though he is never sent anything, his own joining either."""
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(owed_to_one_who_is_told_nothing).result(2 * LIMIT_S) == ["lost deaf 8"]
