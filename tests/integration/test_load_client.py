@@ -99,6 +99,30 @@ def served(script: Callable[[Script], None], ends_at: float, watched: Watched) -
         yield url
 
 
+@contextmanager
+def client_of(
+    url: str, ends_at: float, observer: Watched, *, names: Names | None = None, renewed_s: float = 0.0, away: Sequence[Away] = ()
+) -> Iterator[Client]:
+    """A client with tokens that end at `ends_at`, or `renewed_s` later where they are renewals."""
+    pulse, draw = Pulse(), random.Random(1).random
+    client = Client(
+        user="u",
+        tokens=lambda renewal: Token("token", int((ends_at + (renewed_s if renewal else 0)) * 1000)),
+        route=Route([url], draw),
+        journal=Journal("u", names or Names()),
+        observer=observer,
+        pulse=pulse,
+        renews=True,
+        draw=draw,
+        away=away,
+    )
+    try:
+        yield client
+    finally:
+        client.close()
+        pulse.stop()
+
+
 def judged(script: Callable[[Script], None], *, busy_s: float = 0.0) -> Verdict:
     """The verdict over one client of this script; `busy_s`: its process is, from the first message to so long past its token's end."""
     ends_at, watched, names = time.time() + LIVES_S, Watched(), Names()
@@ -109,19 +133,8 @@ def judged(script: Callable[[Script], None], *, busy_s: float = 0.0) -> Verdict:
         script(one)
         over.set()
 
-    with served(played, ends_at, watched) as url:
-        pulse, draw = Pulse(), random.Random(1).random
-        journal = Journal("u", names)
-        client = Client(
-            user="u",
-            tokens=lambda renewal: Token("token", int((ends_at + (60 if renewal else 0)) * 1000)),
-            route=Route([url], draw),
-            journal=journal,
-            observer=watched,
-            pulse=pulse,
-            renews=True,
-            draw=draw,
-        )
+    with served(played, ends_at, watched) as url, client_of(url, ends_at, watched, names=names, renewed_s=60) as client:
+        journal = client.journal
         limit = time.monotonic() + LIMIT_S
         while not over.is_set() and time.monotonic() < limit:
             client.serve(time.monotonic() + 0.05)
@@ -129,8 +142,6 @@ def judged(script: Callable[[Script], None], *, busy_s: float = 0.0) -> Verdict:
         while journal.seen != seen:
             seen = journal.seen
             client.serve(time.monotonic() + 0.1)
-        client.close()
-        pulse.stop()
         assert over.is_set()
     return check([journal.pages().history(names)], tolerance_ms=TOLERANCE_MS)
 
@@ -263,21 +274,8 @@ FINAL: dict[Callable[[Script], None], str] = {
 def barred_by(script: Callable[[Script], None]) -> str:
     """How one client ends, once and for all, with a server of this script."""
     ends_at = time.time() + 60
-    with served(script, ends_at, Watched()) as url:
-        pulse, draw = Pulse(), random.Random(1).random
-        client = Client(
-            user="u",
-            tokens=lambda renewal: Token("token", int(ends_at * 1000)),
-            route=Route([url], draw),
-            journal=Journal("u", Names()),
-            observer=Watched(),
-            pulse=pulse,
-            renews=True,
-            draw=draw,
-        )
-        with pytest.raises(Barred) as barred:
-            client.serve(time.monotonic() + LIMIT_S)
-        pulse.stop()
+    with served(script, ends_at, Watched()) as url, client_of(url, ends_at, Watched()) as client, pytest.raises(Barred) as barred:
+        client.serve(time.monotonic() + LIMIT_S)
     return str(barred.value)
 
 
@@ -372,19 +370,7 @@ def told_of_returns(goes: Sequence[Away], *, serves_s: float) -> list[str | None
             told.append("missed")
 
     ends_at = time.time() + 60
-    with served(script, ends_at, Watched()) as url:
-        pulse, draw = Pulse(), random.Random(1).random
-        client = Client(
-            user="u",
-            tokens=lambda renewal: Token("token", int(ends_at * 1000)),
-            route=Route([url], draw),
-            journal=Journal("u", Names()),
-            observer=Told(),
-            pulse=pulse,
-            renews=True,
-            draw=draw,
-            away=goes,
-        )
+    with served(script, ends_at, Watched()) as url, client_of(url, ends_at, Told(), away=goes) as client:
         if serves_s:
             client.serve(time.monotonic() + serves_s)
         client.stay()
@@ -394,7 +380,6 @@ def told_of_returns(goes: Sequence[Away], *, serves_s: float) -> list[str | None
         assert client.here
         client.close()
         over.set()
-        pulse.stop()
     return told
 
 
