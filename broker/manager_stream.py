@@ -16,10 +16,10 @@ from broker.manager_senders import Senders
 from broker.manager_wire import number_of, to_record
 from broker.rabbitmq_appender import Appender
 from broker.rabbitmq_channel import Delivery, LinkLost
+from broker.rabbitmq_ends import mark_end
 from broker.rabbitmq_follower import Anchor, Follower, Start
 from broker.rabbitmq_genesis import make_stream
 from broker.rabbitmq_link import Link, LinkClosed
-from broker.rabbitmq_mark import mark_end
 from broker.together import together
 from broker.topology import Arguments, emits_of
 

@@ -17,11 +17,11 @@ from broker.batch import Batch, Head, decode_body, of_position, to_position
 from broker.log import MOST_IN_BATCH, START, LogDiverged, LogUnavailable, Position, Record, check_partition
 from broker.rabbitmq_appender import Appender
 from broker.rabbitmq_channel import Delivery, LinkLost, NoReplica
+from broker.rabbitmq_ends import mark_end
 from broker.rabbitmq_follower import Anchor, Follower, Start
 from broker.rabbitmq_genesis import Genesis, found
 from broker.rabbitmq_hearing import Hearing
 from broker.rabbitmq_link import Link, LinkClosed
-from broker.rabbitmq_mark import mark_end
 from broker.rabbitmq_rebase import holds, rebase
 from broker.rabbitmq_signals import RabbitSignals
 from broker.topology import stream_of
@@ -257,7 +257,7 @@ class RabbitLog:
         while True:
             first, last = max(0, before - many), START
             async with self._following.channel() as channel:
-                inbox = await channel.consume(stream_of(partition), offset=first, prefetch=100)
+                inbox = await channel.consume(stream_of(partition), offset=first or "first", prefetch=100)
                 offset = -1
                 while offset < before:  # the mark itself comes, whatever stands before it
                     async with asyncio.timeout(END_LIMIT_S):

@@ -1,5 +1,8 @@
 """Reading one stream: every message in its order, over any number of connections, with no gap that is not noticed.
 
+A broker that has just come back may not be as far as its reader. Then it gives whatever comes next: a beginning that is too late is
+none, unless the stream's own is.
+
 Offsets have holes: where a segment begins, RabbitMQ may write something of its own. A reader that was overtaken by retention sees
 the same. So at each gap the stream is read again from the message before it: if that is still there, and the same one comes
 behind it, nothing was between them.
@@ -13,11 +16,11 @@ import msgspec
 
 from broker.log import LogDiverged
 from broker.rabbitmq_channel import Channel, Delivery, Inbox, LinkLost, NoReplica, NoSuchQueue
+from broker.rabbitmq_ends import ARRIVAL_S, was_truncated
 from broker.rabbitmq_link import Link, LinkClosed
 
 PREFETCH = 200  # messages on their way: of 256 KiB at most, but for a record that is longer by itself
 AT_ONCE = 50
-ARRIVAL_S = 1.0  # a message that is there comes within milliseconds: past this it is asked whether the stream is shorter
 SLOW_S = 5.0  # it is not, and the broker is just slow
 APART_S = 3.0  # a broker that has just come back may not have its copy yet; one that has none is of no use
 GONE_S = 6.0  # a broker that starts may not know its streams for a moment
@@ -88,7 +91,7 @@ class Follower:
                             await channel.acknowledge(some[-1].tag)
                             unacknowledged = 0
                         if not anchored:
-                            found = self._from_anchor(some)
+                            found = await self._from_anchor(some)
                             anchored, some = found is not None, found or []
                             if not anchored and loop.time() > late_at:
                                 await self._look_for_end()
@@ -139,7 +142,7 @@ class Follower:
         if isinstance(self._at, Anchor) and end <= self._at.offset:
             raise LogDiverged(f"{self._stream} ends at message {end} and was read up to {self._at.offset}: it was made anew")
 
-    def _from_anchor(self, some: list[Delivery]) -> list[Delivery] | None:
+    async def _from_anchor(self, some: list[Delivery]) -> list[Delivery] | None:
         """What there is to give once the anchor has come; None as long as it has not."""
         at = self._at
         assert isinstance(at, Anchor)
@@ -147,10 +150,10 @@ class Follower:
             some = some[1:]
         if not some:
             return None
-        if some[0].offset != at.offset:
-            raise LogDiverged(
-                f"{self._stream} begins at message {some[0].offset} and was read up to {at.offset}: it was truncated"
-            )
+        if (begins := some[0].offset) != at.offset:
+            if await was_truncated(self._link, self._stream, at.offset):
+                raise LogDiverged(f"{self._stream} begins at message {begins} and was read up to {at.offset}: it was truncated")
+            raise LinkLost("the broker was not as far yet as was read, and gave what came next")
         if not at.fits(some[0]):
             raise LogDiverged(f"{self._stream} has another message at {at.offset} than the one that was read")
         self.offset = at.offset - 1

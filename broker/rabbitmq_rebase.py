@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from broker.batch import Head, decode_body
 from broker.log import LogDiverged, Position
 from broker.rabbitmq_channel import Delivery, LinkLost, NoSuchQueue
-from broker.rabbitmq_follower import ARRIVAL_S, GONE_S, Anchor, Start
+from broker.rabbitmq_ends import first_from, mark_end, was_truncated
+from broker.rabbitmq_follower import GONE_S, Anchor, Start
 from broker.rabbitmq_genesis import give_head
 from broker.rabbitmq_link import Link
-from broker.rabbitmq_mark import mark_end
 
 AGAIN_S = 0.2
 
@@ -75,8 +75,11 @@ async def _first(reading: Link, writing: Link, stream: str, offset: int) -> Deli
     began = loop.time()
     while True:
         try:
-            if (first := await _given(reading, stream, offset)) is not None:
-                return first
+            if (first := await first_from(reading, stream, offset)) is not None:
+                if first.offset == offset or await was_truncated(reading, stream, offset):
+                    return first
+                await asyncio.sleep(AGAIN_S)  # the broker is not so far yet: it gave what came next
+                continue
             end = (await mark_end(stream, reading=reading, writing=writing)).offset
         except NoSuchQueue:
             if loop.time() - began > GONE_S:
@@ -86,18 +89,3 @@ async def _first(reading: Link, writing: Link, stream: str, offset: int) -> Deli
             if end <= offset:
                 return None
             raise LinkLost(f"{stream} has more than it gives")
-
-
-async def _given(link: Link, stream: str, offset: int) -> Delivery | None:
-    """What comes first; None where nothing does."""
-    async with link.channel() as channel:
-        inbox = await channel.consume(stream, offset=offset or "first", prefetch=10)
-        try:
-            async with asyncio.timeout(ARRIVAL_S):
-                while True:
-                    for delivery in await inbox.take(1):
-                        await channel.acknowledge(delivery.tag)
-                        if delivery.offset >= offset:
-                            return delivery
-        except TimeoutError:
-            return None

@@ -33,10 +33,6 @@ def broker(tmp_path: Path) -> Iterator[Rabbit]:
         yield broker
 
 
-def whole(cluster: Cluster) -> bool:
-    return all(node.not_ready() == {} for node in cluster)
-
-
 async def test_the_broker_is_killed_twice(broker: Rabbit, tmp_path: Path) -> None:
     """`kill -9` under 1,000 messages a second, twice: sends are refused in time or acked later, sockets stay, it is whole at once."""
     with Cluster(tmp_path, UNHURRIED | {"log": broker.url}) as cluster:
@@ -66,7 +62,7 @@ async def test_the_broker_hangs(broker: Rabbit, tmp_path: Path) -> None:
             await wait_until(lambda: all("log away" in (node.not_ready() or {}) for node in cluster), 6.0, "they notice")
             await wait_until(lambda: time.monotonic() - frozen_at > 20, 25.0, "20 s are over")
             broker.thaw()
-            await wait_until(lambda: whole(cluster), LEVEL_S + BUSY_S, "the cluster is whole")
+            await cluster.wait_whole(LEVEL_S + BUSY_S)
             await talk.acked(20)
             await talk.end()
             talk.check()

@@ -12,7 +12,6 @@ from tests.support.js import js_clients
 from tests.support.nodes import Cluster
 from tests.support.rabbit_cluster import RabbitCluster
 from tests.support.talk import ALL_S, TOLERANCE_MS, Talk, same_on_every_node
-from tests.support.wait import wait_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.nodejs, pytest.mark.timeout(300)]
 
@@ -20,10 +19,6 @@ ROOM_PARTITIONS = 8
 RATE = 60  # messages a second, of all together; `bench/chaos.py` has more of them, on a machine that has nothing else to do
 WORST_APPEND_MS = 2_000
 CHAOS_S, SEED = 60.0, 1
-
-
-def whole(cluster: Cluster) -> bool:
-    return all(node.not_ready() == {} for node in cluster)
 
 
 async def test_the_leader_of_a_stream_is_killed(rabbit_cluster: RabbitCluster, tmp_path: Path) -> None:
@@ -59,7 +54,7 @@ async def test_each_broker_is_restarted_in_turn(rabbit_cluster: RabbitCluster, t
                 await talk.acked(10)
                 broker.start()
                 await asyncio.to_thread(broker.wait_ready)
-                await wait_until(lambda: whole(cluster), ALL_S, "the cluster is whole")
+                await cluster.wait_whole(ALL_S)
             await talk.end()
             talk.check()
             assert js.count("disconnect") == 0

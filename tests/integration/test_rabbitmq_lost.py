@@ -2,13 +2,19 @@
 
 import asyncio
 import itertools
+import secrets
 from contextlib import aclosing
+from typing import Self
 
 import pytest
 
 from broker.batch import Head, encode_batch, encode_head, encode_mark
 from broker.log import START, Log, LogDiverged, LogUnavailable, Position
 from broker.rabbitmq import open_rabbitmq
+from broker.rabbitmq_ends import mark_end
+from broker.rabbitmq_follower import Anchor, Follower
+from broker.rabbitmq_link import Link
+from broker.together import together
 from broker.topology import GENESIS, stream_of
 from tests.support.rabbit_log import PATIENCE_S, bare_link, make_anew, put, reading
 from tests.support.wait import wait_until
@@ -158,6 +164,52 @@ async def test_who_reads_too_slowly_for_retention_is_told(rabbit_url: str) -> No
             await asyncio.wait_for(read_on(), PATIENCE_S)
         assert 0 < len(read) < len(texts)
         assert read == texts[: len(read)]
+
+
+class Growing:
+    """A stream that grows as fast as one channel can make it, for as long as the block runs; how many messages it has, about."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self.length = 0
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._grow())
+        await wait_until(lambda: self.length > 100, PATIENCE_S, "it grows")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        assert self._task.cancelled()
+
+    async def _grow(self) -> None:
+        async with self._link.channel(confirms=True) as channel:
+            while True:
+                body = encode_mark(secrets.token_bytes(4))
+                await together(channel.append(STREAM, body, secrets.token_hex(4), limit_s=PATIENCE_S) for _ in range(5))
+                self.length += 5
+
+
+async def test_who_is_ahead_of_a_broker_waits_for_it(rabbit_url: str) -> None:
+    """A reader that was further than its broker is now, as after a restart, goes on where it was and never takes it for truncated.
+
+    RabbitMQ, asked for what it does not have yet, begins with what comes next, and what comes while it looks it does not give: one
+    time in ten, where a stream grows as fast as here.
+    """
+
+    async def end() -> int:
+        return (await mark_end(STREAM, reading=reader, writing=writer)).offset
+
+    async with bare_link(rabbit_url) as reader, bare_link(rabbit_url) as writer:
+        async with writer.channel() as channel:
+            await channel.make_stream(STREAM, {"x-queue-type": "stream"})
+        async with Growing(writer) as stream:
+            for number in range(60):
+                ahead = stream.length + 2 + number % 30
+                follower = Follower(reader, STREAM, Anchor(ahead, lambda _: True), end)
+                async with aclosing(follower.deliveries()) as deliveries:
+                    assert (await asyncio.wait_for(anext(deliveries), PATIENCE_S))[0].offset == ahead
 
 
 # Strangers

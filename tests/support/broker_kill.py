@@ -31,7 +31,7 @@ async def kill_and_start(broker: Rabbit, cluster: Cluster) -> Kill:
     await asyncio.to_thread(broker.wait_ready)
     booted = time.monotonic()
     opening = asyncio.create_task(_streams_open(broker))
-    await wait_until(lambda: all(node.not_ready() == {} for node in cluster), MENDED_S, "the cluster is whole")
+    await cluster.wait_whole(MENDED_S)
     whole = time.monotonic()
     return Kill(boot_s=booted - began, streams_after_s=await opening - booted, whole_after_s=whole - booted)
 

@@ -58,7 +58,7 @@ async def _round(cluster: Cluster, brokers: RabbitCluster, turn: int, chance: ra
     broker.start()
     await asyncio.to_thread(broker.wait_ready)
     began = time.monotonic()
-    await wait_until(lambda: all(node.not_ready() == {} for node in cluster), WHOLE_S, "the cluster is whole")
+    await cluster.wait_whole(WHOLE_S)
     whole_after_s = time.monotonic() - began
     return Round(
         killed=killed.id,

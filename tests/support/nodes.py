@@ -15,12 +15,13 @@ import httpx
 from tests.support.http import fetch
 from tests.support.secrets import SECRETS
 from tests.support.tokens import SECRET
-from tests.support.wait import block_until
+from tests.support.wait import Late, block_until, wait_until
 
 ROOT = Path(__file__).parents[2]
 _ANNOUNCED = re.compile(r"listening on (http://127\.0\.0\.1:(\d+))")
 START_S = 60.0  # until a node serves, on a machine that is busy with other tests
 STOP_S = 15.0
+_LAST_WORDS = 4_000  # characters of a node's log, where it is to say why
 
 
 class NodeProcess:
@@ -243,6 +244,14 @@ class Cluster:
             self._close()
             raise
         return self
+
+    async def wait_whole(self, limit_s: float) -> None:
+        """Return once every node says that nothing is wrong. Raises `Late` with what each says, and what it has logged last."""
+        try:
+            await wait_until(lambda: all(node.not_ready() == {} for node in self), limit_s, "the cluster is whole")
+        except Late as late:
+            said = "\n".join(f"{node.id}: {node.not_ready()}\n{node.stderr()[-_LAST_WORDS:]}" for node in self)
+            raise Late(f"{late}\n{said}") from None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         faults = [fault for node in self.nodes for fault in node.faults()]
