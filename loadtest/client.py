@@ -6,7 +6,6 @@ that the checker hears of it.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import gevent
@@ -14,26 +13,25 @@ import msgspec
 
 from loadtest import wire
 from loadtest.alarms import NEVER, Alarms
-from loadtest.catching_up import CatchingUp
-from loadtest.checker import OUTSTAYED_MS
-from loadtest.clock import monotonic, monotonic_at, wall, wall_ms, wall_of
-from loadtest.conversation import Conversation, hint_s, ignored
+from loadtest.clock import monotonic
+from loadtest.commands import Commands, hint_s
+from loadtest.conversation import Conversation
+from loadtest.credentials import Credentials
 from loadtest.journal import Journal
-from loadtest.link import Gone, Link, Refused, open_link
+from loadtest.link import Gone, Refused, open_link
 from loadtest.observer import Observer, Pulse
 from loadtest.outbox import AGAIN
+from loadtest.reception import Over, Reception
 from loadtest.route import Backoff, End, Route, final
+from loadtest.session import Session
 from loadtest.stock import OPEN_S as STOCK_OPEN_S
 from loadtest.stock import StockRoute
-from loadtest.tokens import Token, TokenUnavailable
+from loadtest.tokens import Token
+from loadtest.whereabouts import Away, Whereabouts
 
-_COMES_BACK = frozenset({"token_expired", "draining"})  # codes of what a server says before it closes the transport alone
 OPEN_S = 10.0  # for the transport; and again from there to `welcome`
 ANSWER_S = 10.0  # for an ack
-CLOSE_S = 5.0  # for the server to close, after it said that it will
-WITHDRAWN_MS = 1_000  # that the cluster has to end the sessions of withdrawn tokens
 _KNOCK_S = 1.5  # after which one who was put out tries the withdrawn token: it has to be refused everywhere by then
-_LONG_MS = OUTSTAYED_MS + 1_000  # past its end a session is left: the server does not end it
 _LOOK_S = 0.5  # who is away looks so often whether that is over
 
 
@@ -41,47 +39,30 @@ class Barred(Exception):
     """The cluster will not have this user; the text is the code."""
 
 
-class Away(msgspec.Struct, frozen=True):
-    """From when to when (monotonic) there is to be no connection; `stale`: back with the token of before, whatever has become of it.
+class Client:
+    """One user. `serve`, `ask`, `say` and `mark_read` are for one greenlet; the first two raise `Barred`.
 
-    `said`: the server is told, as when a page is closed.
+    It has the connections, one after the other, and their alarms. What is said, heard and noted over them is its parts', which know nothing
+    of it: `reception` takes the packets, and gives what concerns them to `commands`, `session` and `conversation`.
     """
 
-    begins: float
-    ends: float
-    stale: bool = False
-    said: bool = False
-
-
-class _Withdrawal(msgspec.Struct):
-    """Of the token that one had when it was asked for (monotonic). `ends_at`: of all right, in ms; 0 until the cluster has answered."""
-
-    token: Token | None
-    asked: float
-    ends_at: int = 0
-
-
-class Client(Conversation):
-    """One user. `serve`, `ask`, `say` and `mark_read` are for one greenlet; the first two raise `Barred`."""
-
     __slots__ = (
+        "_alarms",
         "_asking",
-        "_cause",
-        "_goes",
-        "_pulse",
-        "_renews",
+        "_commands",
+        "_conversation",
+        "_draw",
+        "_observer",
+        "_reception",
         "_retry_at",
-        "_route",
         "_session",
-        "_silence_s",
-        "_stale",
-        "_stock",
-        "_ticket",
-        "_token",
-        "_tokens",
-        "_withdrawal",
+        "_whereabouts",
         "barred",
+        "credentials",
+        "journal",
         "packets",
+        "route",
+        "user",
     )
 
     def __init__(
@@ -101,37 +82,68 @@ class Client(Conversation):
 
         With a `StockRoute` it does what socket.io-client does by itself: no resume, no renewal, nothing sent a second time.
         """
-        self._stock = isinstance(route, StockRoute)
-        super().__init__(user, journal, observer, draw, stock=self._stock)
-        self._route, self._tokens, self._pulse, self._goes = route, tokens, pulse, list(away)
-        self._renews = renews and not self._stock
+        stock = isinstance(route, StockRoute)
+        self.user, self.journal, self.route, self._observer, self._draw = user, journal, route, observer, draw
+        self.credentials = Credentials(tokens, renews=renews and not stock, resumes=not stock)
         self.barred: str | None = None
         self.packets = 0  # that came
-        self._token: Token | None = None  # the last that was brought
-        self._stale = False  # it is to be brought again
-        self._withdrawal: _Withdrawal | None = None  # until one has signed in anew
-        self._session = self._ticket = ""
+        self._alarms = Alarms(silence_s=OPEN_S)
+        self._commands = Commands(draw)
+        self._session = Session(journal, observer, pulse, self._alarms)
+        self._whereabouts = Whereabouts(observer, away)
+        self._conversation = Conversation(
+            user,
+            journal,
+            observer,
+            session=self._session,
+            commands=self._commands,
+            whereabouts=self._whereabouts,
+            alarms=self._alarms,
+            stock=stock,
+        )
+        self._reception = Reception(
+            journal,
+            observer,
+            credentials=self.credentials,
+            session=self._session,
+            commands=self._commands,
+            conversation=self._conversation,
+            alarms=self._alarms,
+        )
         self._retry_at = 0.0
-        self._cause: End | None = None  # what the server said before it closes
-        self._silence_s = OPEN_S
         self._asking = False
 
-    # What its user does
+    # What its user does, and what is to be seen of it
 
     @property
     def here(self) -> bool:
         """Whether it is connected, and has been sent what it missed."""
-        return self._welcomed_at is not None and self._catching_up.level
+        return self._session.since is not None and self._conversation.level
 
     @property
     def away(self) -> bool:
         """Whether it is to have no connection now."""
-        return bool(self._goes) and self._goes[0].begins <= monotonic()
+        return self._whereabouts.away
 
     @property
     def idle(self) -> bool:
         """Whether it waits for no answer."""
-        return not self._outbox and not self._asking
+        return not self._conversation.unacked and not self._asking
+
+    @property
+    def unacked(self) -> int:
+        """Messages that are not known to be in the log."""
+        return self._conversation.unacked
+
+    @property
+    def forgotten(self) -> int:
+        """Messages that were under way when a connection ended, and not sent again (a stock client's)."""
+        return self._conversation.forgotten
+
+    @property
+    def ends_at(self) -> int:
+        """When (ms) the right to its session ends, or to the last one ended; 0 before the first."""
+        return self._session.ends_at
 
     def serve(self, until: float) -> None:
         """Keep the connection and take in what comes, until this moment of the monotonic clock; at least what is there already."""
@@ -152,20 +164,39 @@ class Client(Conversation):
         finally:
             self._asking = False
 
+    def _asked(self, name: str, payload: dict[str, Any]) -> wire.Answer | None:
+        """The answer to a command that is given once, as soon as there is a connection; None where it was lost."""
+        while self._session.since is None:
+            self._turn(NEVER)
+        link, limit, answers = self._commands.link, monotonic() + ANSWER_S, list[wire.Answer]()
+        try:
+            self._commands.give(name, payload, answers.append)
+        except Gone:
+            return None  # which the next turn finds, too
+        while not answers and self._commands.link is link and monotonic() < limit:
+            self._turn(limit)
+        return answers[0] if answers else None
+
+    def say(self, room: str, id: str, text: str, *, due: float) -> None:
+        """Send a message under one id, now or once there is a connection, until the log has it. `due`: when it should have been."""
+        self._conversation.say(room, id, text, due=due)
+
+    def mark_read(self, room: str) -> None:
+        """Tell that all is read that has come; once, whatever becomes of it."""
+        self._conversation.mark_read(room)
+
     def close(self) -> None:
         """End the connection; idempotent. The journal stays."""
-        if self._link is not None:
-            self._link.close()
-        self._leave()
+        if self._commands.link is not None:
+            self._commands.link.close()
+        self._session.end()
+        self._commands.forget()
 
     # What is done to it by others: none of this waits
 
     def stay(self) -> None:
         """There is to be a connection from now on. Who comes back only because of this is not told as one who waited."""
-        now = monotonic()
-        over = [away for away in self._goes if away.ends <= now]  # it is about to come back from these by itself
-        self._called = self.away and not over and self._link is None
-        self._goes[:] = over
+        self._whereabouts.stay(connected=self._commands.link is not None)
 
     def being_withdrawn(self) -> int:
         """Its tokens are being withdrawn: it has to be put out, and to be refused with the token that it has.
@@ -173,16 +204,13 @@ class Client(Conversation):
         Returns the moment (ms) before which they were issued, by the token's own word where it gives one: who withdraws no others, however
         often it is asked for, leaves alone what this one fetches from here on.
         """
-        token = self._token
-        self._withdrawal = _Withdrawal(token, monotonic())
-        return wall_ms() if token is None or token.issued_at is None else token.issued_at + 1
+        return self.credentials.being_withdrawn()
 
     def withdrawn(self) -> None:
         """They have been: from a second later on nothing is to come any more."""
-        if self._withdrawal is not None:
-            self._withdrawal.ends_at = wall_ms() + WITHDRAWN_MS
-            if self._welcomed_at is not None and self._token is self._withdrawal.token:
-                self._right_ends(min(self.ends_at, self._withdrawal.ends_at))
+        self.credentials.withdrawn()
+        if self._session.since is not None:
+            self._session.right_ends(min(self._session.ends_at, self.credentials.ends_at))
 
     # Connections, one after the other
 
@@ -190,12 +218,12 @@ class Client(Conversation):
         """Wait for what comes, at most once and never past `until` (but for a connection that is being opened), and act on it."""
         if self.barred is not None:
             raise Barred(self.barred)
-        now, link = monotonic(), self._link
-        if self._goes:
-            if self._goes[0].begins <= now:
-                self._be_away(until)
+        now, link, away = monotonic(), self._commands.link, self._whereabouts.next
+        if away is not None:
+            if away.begins <= now:
+                self._be_away(away, until)
                 return
-            until = min(until, self._goes[0].begins)
+            until = min(until, away.begins)
         if link is None:
             if now < self._retry_at:
                 gevent.sleep(max(0.0, min(until, self._retry_at) - now))
@@ -204,16 +232,20 @@ class Client(Conversation):
             return
         try:
             packets = link.receive(max(0.0, min(until, self._alarms.next) - now), self._note_at_once)
-            self._was_read(link)
+            self._session.read(link)
             if packets:
                 self.packets += len(packets)
-                self._alarms.silent = monotonic() + self._silence_s
-                self._take_all(packets)
+                self._alarms.silent = monotonic() + self._alarms.silence_s
+                self._reception.take(packets)
             if self._alarms.next <= monotonic():
                 self._look_at_alarms()
         except Gone:
-            self._was_read(link)
-            self._ended(self._cause or End(code="lost", opened=True))
+            self._session.read(link)
+            self._ended(self._reception.cause or End(code="lost", opened=True))
+        except Refused as refused:
+            self._not_let_in(refused.code, refused.retry_after_s, opened=True)
+        except Over as over:
+            self._ended(over.end)
         except wire.Malformed:
             self._ended(End(code="malformed", opened=True))
 
@@ -221,257 +253,77 @@ class Client(Conversation):
         """Note the events that are only to be noted, as far as nothing else is among them: for each of the others there is a turn, which
         takes as long as all that is done here. See `Link.receive`.
         """
-        link = self._link
+        link = self._commands.link
         assert link is not None
-        self._was_read(link)
-        for at, packet in enumerate(packets):
-            event = wire.parse(packet) if packet.startswith(wire.EVENT) else None
-            if isinstance(event, wire.Event) and isinstance(event.payload, wire.RoomEvent):
-                for one in self._catching_up.live(event.payload):
-                    self._note(one, replayed=False)
-            elif not isinstance(event, wire.Event) or event.name not in wire.PASSING:
-                self.packets += at
-                return packets[at:]
+        self._session.read(link)
+        left = self._conversation.note_at_once(packets)
+        self.packets += len(packets) - len(left)
+        if left:
+            return left
         now, alarms = monotonic(), self._alarms
-        self.packets += len(packets)
-        alarms.silent = now + self._silence_s
+        alarms.silent = now + alarms.silence_s
         return [] if alarms.outstayed <= now else None  # the only one that others may have moved since this wait began
 
-    def _be_away(self, until: float) -> None:
-        away, now = self._goes[0], monotonic()
-        if self._link is not None:
+    def _be_away(self, away: Away, until: float) -> None:
+        now = monotonic()
+        if self._commands.link is not None:
             if not away.said:
-                self._link.cut()
-            if self._welcomed_at is not None:
+                self._commands.link.cut()
+            if self._session.since is not None:
                 self._observer.lost("client")
-                self._lost_by = "client"
-            self.close()
-            self._cause, self._catching_up = None, CatchingUp()
-            self._forget_answers()
+                self._whereabouts.leaves()
+            self._break_off()
         if now < away.ends:
             gevent.sleep(max(0.0, min(until, away.ends, now + _LOOK_S) - now))
-        elif self._goes and self._goes[0] is away:
-            del self._goes[0]
-            self._away_since, self._retry_at, self._stale = away.ends, 0.0, away.stale
+        else:
+            self._whereabouts.back(away)
+            self._retry_at, self.credentials.stale = 0.0, away.stale
 
     def _open(self) -> None:
-        if self._away_since is None:
-            self._away_since = monotonic()
+        self._whereabouts.tries()
         self._observer.tried()
-        query = {"ticket": self._ticket} if self._ticket and not self._stock else {}
+        timeout_s = STOCK_OPEN_S if isinstance(self.route, StockRoute) else OPEN_S
         try:
-            self._link = open_link(self._route.url, query, timeout_s=STOCK_OPEN_S if self._stock else OPEN_S)
+            link = open_link(self.route.url, self.credentials.query, timeout_s=timeout_s)
         except Refused as refused:
-            self._not_let_in(refused.code)
-            self._ended(End(code=refused.code, retry_after_s=refused.retry_after_s))
+            self._not_let_in(refused.code, refused.retry_after_s, opened=False)
         except Gone:
-            self._not_let_in("lost")
-            self._ended(End(code="lost"))
+            self._not_let_in("lost", None, opened=False)
         else:
-            now = monotonic()
-            self._alarms = Alarms(close=now + OPEN_S, silent=now + OPEN_S)
-
-    def _was_read(self, link: Link) -> None:
-        """Tell how long what has just been read may have waited for this process: since the event loop last looked in vain, while this
-        waited for it, or else since all had been read that was there.
-        """
-        before = self._pulse.before
-        self._earliest = max(before, link.came_after) if before > link.waited_from else link.came_after
+            self._commands.link = link
+            self._alarms.begin(monotonic() + OPEN_S)
 
     def _look_at_alarms(self) -> None:
         """Do what is due on the open connection. Raises `Gone`."""
         now, alarms = monotonic(), self._alarms
-        if self._link is None:
+        if self._commands.link is None:
             return
-        if self._cause is not None and alarms.close <= now:
+        if self._reception.cause is not None and alarms.close <= now:
             self._ended(End(code="not_closed", opened=True))
             return
         if min(alarms.close, alarms.silent, alarms.outstayed) <= now:
             raise Gone("too late")
-        if alarms.renew <= now:
-            alarms.renew = NEVER
-            self._renew()
-        if alarms.refill <= now:
-            alarms.refill = NEVER
-            for room, after in self._catching_up.asked.items():
-                self._fill(room, after)
-        if alarms.resend <= now:
-            alarms.resend = NEVER
-            self._send_all()
+        self._reception.look_at_alarms(now)
 
-    def _not_let_in(self, code: str) -> None:
-        if not self._called:
+    def _not_let_in(self, code: str, retry_after_s: float | None, *, opened: bool) -> None:
+        if not self._whereabouts.called:
             self._observer.refused("connect", code)
+        self._ended(End(code=code, retry_after_s=retry_after_s, opened=opened))
 
     def _ended(self, end: End) -> None:
         """The connection, or the try, is over: whether there is another, where and when."""
-        now = monotonic()
-        if self._welcomed_at is not None:
-            end = msgspec.structs.replace(end, lasted_s=now - self._welcomed_at)
-            self._observer.lost(end.code)
-            if self._cause is None and wall_ms() > self.ends_at:  # it was told of no end, and there was one
-                self._observer.expired(wall() - self.ends_at / 1000)
-            if self._away_since is None:
-                self._away_since, self._lost_by = now, end.code
-        self.close()
-        self._cause, self._catching_up = None, CatchingUp()
-        self._forget_answers()
-        expected = self._withdrawal is not None and end.code == "token_revoked"
-        self._stale = expected and end.lasted_s is not None
+        now, since = monotonic(), self._session.since
+        if since is not None:
+            end = msgspec.structs.replace(end, lasted_s=now - since)
+            self._session.lost(end.code, told=self._reception.cause is not None)
+            self._whereabouts.lost(end.code)
+        self._break_off()
+        expected = self.credentials.ended(end.code, session=since is not None)
         if final(end.code, end.retry_after_s) and not expected:
             self.barred = end.code
         else:
-            self._retry_at = now + (_KNOCK_S if self._stale else self._route.after(end))
+            self._retry_at = now + (_KNOCK_S if self.credentials.stale else self.route.after(end))
 
-    def _leave(self) -> None:
-        if self._welcomed_at is not None:
-            self.journal.left(at=self._came_at(self.ends_at))
-        self._link = self._welcomed_at = None
-
-    # Packets
-
-    def _take_all(self, packets: list[bytes]) -> None:
-        """Raises `Gone`, behind the last: what has come has come, though an answer to one of them cannot be sent any more."""
-        gone: Gone | None = None
-        for packet in packets:
-            try:
-                self._take(wire.parse(packet))
-            except Gone as error:
-                gone = gone or error
-        if gone is not None and self._link is not None:
-            raise gone
-
-    def _take(self, packet: wire.Packet) -> None:
-        """Raises `Gone`."""
-        if self._link is None:
-            return  # the packet before this one has ended the connection
-        match packet:
-            case wire.Event():
-                self._event(packet)
-            case wire.Acked():
-                heard = self._waiting.pop(packet.number, None)
-                if heard is not None:
-                    heard(packet.answer)
-            case wire.Ping():
-                self._link.send(wire.PONG)
-            case wire.Opened():
-                self._silence_s = (packet.ping_interval + packet.ping_timeout) / 1000
-                self._connect(self._link)
-            case wire.Refusal():
-                self._not_let_in(packet.code)
-                self._ended(End(code=packet.code, retry_after_s=_seconds(packet.retry_after), opened=True))
-            case wire.Closed():
-                raise Gone("closed with a packet")
-            case wire.Disconnected():  # behind which no stock client comes back: right for who is put out for good, and for nobody else
-                put_out = self._cause is not None and self._cause.code not in _COMES_BACK
-                self._ended(self._cause if self._cause is not None and put_out else End(code="disconnected", opened=True))
-            case wire.Connected():
-                pass  # `welcome` says it all
-
-    def _connect(self, link: Link) -> None:
-        if not self._stale or self._token is None:
-            try:
-                self._token = self._tokens(False)
-            except TokenUnavailable:
-                self._not_let_in("token_unavailable")
-                self._ended(End(code="token_unavailable", opened=True))
-                return
-            if self._withdrawal is not None and self._withdrawal.ends_at:
-                self._withdrawal = None
-        auth: dict[str, Any] = {"token": self._token.text}
-        if self._session and not self._stock:
-            auth["resume"] = {"session": self._session, "cursors": self.journal.cursors}
-        link.send(wire.connect(auth))
-
-    def _event(self, event: wire.Event) -> None:
-        match event.payload:
-            case wire.RoomEvent() as happened:
-                for one in self._catching_up.live(happened):
-                    self._note(one, replayed=False)
-            case wire.Welcome() as welcome:
-                self._welcomed(welcome)
-            case wire.Replay() as replay:
-                self._step(replay.room, self._catching_up.replayed(replay))
-            case wire.Resync() as resync if not self._stock:
-                self._step(resync.room, ([], self._catching_up.resync(resync.room, resync.after)))
-            case wire.Revoked() as revoked:
-                if self._withdrawal is not None:
-                    self._observer.revoked(monotonic() - self._withdrawal.asked)
-                self._closing(End(code=revoked.code, opened=True))
-            case wire.Draining() as draining:
-                self._closing(End(code="draining", retry_after_s=_seconds(draining.retry_after), opened=True))
-            case _ if event.name == "auth:expiring" and self._renews:
-                self._renew()
-            case _ if event.name == "auth:expired":
-                self.journal.expired(at=wall_ms())  # as it is read: our delay makes no end an early one
-                self._observer.expired(wall() - self.ends_at / 1000)
-                self._closing(End(code="token_expired", opened=True))
-            case _:
-                pass  # presence, typing and read marks are not counted on
-
-    def _closing(self, cause: End) -> None:
-        self._cause, self._alarms.close = cause, monotonic() + CLOSE_S
-
-    def _welcomed(self, welcome: wire.Welcome) -> None:
-        assert self._token is not None
-        rooms = {at.room: at.seq for at in welcome.rooms}
-        self._catching_up = CatchingUp(rooms.keys() & self.journal.cursors.keys() if self._session and not self._stock else ())
-        for room, seq in rooms.items():
-            self.journal.watch(room, after=seq)
-        self._session, self._ticket = welcome.session, welcome.ticket
-        self._welcomed_at, self._alarms.close = monotonic(), NEVER
-        self._observer.welcomed()
-        self.journal.entered(at=self._came_at(self._token.ends_at), ends_at=0)
-        withdrawn = self._withdrawal is not None and self._withdrawal.token is self._token and self._withdrawal.ends_at
-        self._right_ends(min(self._token.ends_at, withdrawn or self._token.ends_at))
-        self._level()
-        if self._stock:  # a page that finds itself out of its rooms goes in again
-            for room in self.journal.cursors.keys() - rooms.keys():
-                self._command("room:join", {"room": room}, ignored)
-        self._send_all()
-
-    def _right_ends(self, ends_at: int) -> None:
-        """The right to the open session ends at another time, in ms."""
-        self.ends_at = ends_at
-        self.journal.stays_until(ends_at)
-        self._alarms.outstayed = monotonic_at((ends_at + _LONG_MS) / 1000)
-
-    # Commands
-
-    def _asked(self, name: str, payload: dict[str, Any]) -> wire.Answer | None:
-        """The answer to a command that is given once, as soon as there is a connection; None where it was lost."""
-        while self._welcomed_at is None:
-            self._turn(NEVER)
-        link, limit, answers = self._link, monotonic() + ANSWER_S, list[wire.Answer]()
-        try:
-            self._command(name, payload, answers.append)
-        except Gone:
-            return None  # which the next turn finds, too
-        while not answers and self._link is link and monotonic() < limit:
-            self._turn(limit)
-        return answers[0] if answers else None
-
-    def _renew(self) -> None:
-        try:
-            token = self._tokens(True)
-        except TokenUnavailable:
-            self._observer.refused("renew", "token_unavailable")
-            self._alarms.renew = monotonic() + self._pause.next()
-        else:
-            self._command("auth:refresh", {"token": token.text}, partial(self._renewed, token, monotonic()))
-
-    def _renewed(self, token: Token, began: float, answer: wire.Answer) -> None:
-        if answer.error is None:
-            if wall_of(began) * 1000 < self.ends_at:
-                self.journal.renewed(self.ends_at, token.ends_at)
-            self._token = token
-            self._right_ends(token.ends_at)
-            self._observer.renewed(monotonic() - began)
-            return
-        self._observer.refused("renew", answer.error.code)
-        if not final(answer.error.code, _seconds(answer.error.retry_after)):
-            self._alarms.renew = monotonic() + self._pause.after(hint_s(answer))
-
-
-def _seconds(milliseconds: int | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000
+    def _break_off(self) -> None:
+        self.close()
+        self._reception.break_off()

@@ -7,13 +7,13 @@ this process is late all the same, what is timed counts from the moment of the l
 from functools import partial
 
 from loadtest.alarms import NEVER
-from loadtest.client import Away
 from loadtest.clock import monotonic, monotonic_at
 from loadtest.people import enter
 from loadtest.recorded import Someone
 from loadtest.shapes import SHORTEST_LIFE_S
 from loadtest.storm import Person, Storm
 from loadtest.tokens import Token
+from loadtest.whereabouts import Away
 
 _ROOMS_EACH = 1
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import gevent
 import msgspec
 
-from loadtest.client import Away, Client
+from loadtest.client import Client
 from loadtest.clock import monotonic, monotonic_at, wall
 from loadtest.draws import Draws
 from loadtest.journal import Journal, Names
@@ -21,6 +21,7 @@ from loadtest.route import Route
 from loadtest.shapes import Absence, Shape
 from loadtest.stock import StockRoute
 from loadtest.tokens import Token
+from loadtest.whereabouts import Away
 
 _LOOK_S = 0.05
 _LISTEN_S, _UNNUMBERED_S = 1.0, 3.0  # in which nothing comes any more

@@ -16,14 +16,18 @@ import pytest
 from websockets.sync.server import ServerConnection
 
 from loadtest import wire
+from loadtest.alarms import Alarms
 from loadtest.checker import Verdict, check
-from loadtest.client import Away, Barred, Client
+from loadtest.client import Barred, Client
+from loadtest.commands import Commands
 from loadtest.conversation import Conversation
 from loadtest.journal import Journal, Names
 from loadtest.link import open_link
 from loadtest.route import Route
+from loadtest.session import Session
 from loadtest.storm import Pulse
 from loadtest.tokens import Token
+from loadtest.whereabouts import Away, Whereabouts
 from tests.support.web_sockets import web_sockets
 
 LIVES_S = 2.0
@@ -80,6 +84,12 @@ class Watched:
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *arguments, **named: None
+
+
+class Still:
+    """A pulse that does not go on."""
+
+    before = 0.0
 
 
 @contextmanager
@@ -294,13 +304,21 @@ def test_words_that_begin_with_a_number_are_no_times() -> None:
         def delivered(self, took_s: float, *, replayed: bool) -> None:
             told.append(took_s)
 
-    client = Conversation("u", Journal("u", Names()), Timed(), random.Random(1).random, stock=False)
+    journal, observer, alarms = Journal("u", Names()), Timed(), Alarms()
+    conversation = Conversation(
+        "u",
+        journal,
+        observer,
+        session=Session(journal, observer, Still(), alarms),
+        commands=Commands(random.Random(1).random),
+        whereabouts=Whereabouts(observer, ()),
+        alarms=alarms,
+        stock=False,
+    )
     for number, text in enumerate(
         ["Nan is ninety today", "inf", "infinity and beyond", "12 apples, please", "1e300", f"{time.time():.6f} x"]
     ):
-        client._note(
-            wire.RoomEvent(room="r", seq=number + 1, event="message", id=str(number), author="u", text=text), replayed=False
-        )
+        conversation.hear(wire.RoomEvent(room="r", seq=number + 1, event="message", id=str(number), author="u", text=text))
     assert len(told) == 1 and abs(told[0]) < LIMIT_S
 
 

@@ -75,8 +75,7 @@ def test_what_is_withdrawn_twice_takes_back_nothing_newer() -> None:
 
         def fetch() -> None:
             time.sleep(0.01)  # it is younger
-            tokens.append(storm.plan.mint("ann", 60))
-            storm.people[0].client._token = tokens[-1]
+            tokens.append(storm.people[0].client.credentials.fetch())
 
         with a_node(lambda _: fetch()) as (url, asked):
             storm, revoking = withdrawing(url, "ann")

@@ -19,11 +19,11 @@ def acts(seed: str, *, waits: int) -> list[tuple[Any, ...]]:
     found = []
     for number, kind in enumerate(KINDS):
         person = storm.join(kind, f"p-{number}", number)
-        route = person.client._route
+        route = person.client.route
         nodes = tuple(getattr(route, "urls", ()))
         for _ in range(waits):
             route.after(End(code="server_busy"))
-        found.append((person.client._renews, nodes, [person.draw.random() for _ in range(5)]))
+        found.append((person.client.credentials.renews, nodes, [person.draw.random() for _ in range(5)]))
     storm.end()
     return found
 
