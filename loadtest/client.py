@@ -18,7 +18,7 @@ from loadtest.commands import Commands, hint_s
 from loadtest.conversation import Conversation
 from loadtest.credentials import Credentials
 from loadtest.journal import Journal
-from loadtest.link import Gone, Refused, open_link
+from loadtest.link import Gone, Link, Refused, open_link
 from loadtest.observer import Observer, Pulse
 from loadtest.outbox import AGAIN
 from loadtest.reception import Over, Reception
@@ -52,6 +52,7 @@ class Client:
         "_commands",
         "_conversation",
         "_draw",
+        "_link",
         "_observer",
         "_reception",
         "_retry_at",
@@ -87,8 +88,7 @@ class Client:
         self.credentials = Credentials(tokens, renews=renews and not stock, resumes=not stock)
         self.barred: str | None = None
         self.packets = 0  # that came
-        self._alarms = Alarms(silence_s=OPEN_S)
-        self._commands = Commands(draw)
+        self._alarms, self._commands = Alarms(silence_s=OPEN_S), Commands(draw)
         self._session = Session(journal, observer, pulse, self._alarms)
         self._whereabouts = Whereabouts(observer, away)
         self._conversation = Conversation(
@@ -110,8 +110,8 @@ class Client:
             conversation=self._conversation,
             alarms=self._alarms,
         )
-        self._retry_at = 0.0
-        self._asking = False
+        self._link: Link | None = None  # the one of `_commands`, at hand where each event comes by
+        self._retry_at, self._asking = 0.0, False
 
     # What its user does, and what is to be seen of it
 
@@ -168,12 +168,12 @@ class Client:
         """The answer to a command that is given once, as soon as there is a connection; None where it was lost."""
         while self._session.since is None:
             self._turn(NEVER)
-        link, limit, answers = self._commands.link, monotonic() + ANSWER_S, list[wire.Answer]()
+        link, limit, answers = self._link, monotonic() + ANSWER_S, list[wire.Answer]()
         try:
             self._commands.give(name, payload, answers.append)
         except Gone:
             return None  # which the next turn finds, too
-        while not answers and self._commands.link is link and monotonic() < limit:
+        while not answers and self._link is link and monotonic() < limit:
             self._turn(limit)
         return answers[0] if answers else None
 
@@ -187,16 +187,17 @@ class Client:
 
     def close(self) -> None:
         """End the connection; idempotent. The journal stays."""
-        if self._commands.link is not None:
-            self._commands.link.close()
+        if self._link is not None:
+            self._link.close()
         self._session.end()
         self._commands.forget()
+        self._link = None
 
     # What is done to it by others: none of this waits
 
     def stay(self) -> None:
         """There is to be a connection from now on. Who comes back only because of this is not told as one who waited."""
-        self._whereabouts.stay(connected=self._commands.link is not None)
+        self._whereabouts.stay(connected=self._link is not None)
 
     def being_withdrawn(self) -> int:
         """Its tokens are being withdrawn: it has to be put out, and to be refused with the token that it has.
@@ -218,7 +219,7 @@ class Client:
         """Wait for what comes, at most once and never past `until` (but for a connection that is being opened), and act on it."""
         if self.barred is not None:
             raise Barred(self.barred)
-        now, link, away = monotonic(), self._commands.link, self._whereabouts.next
+        now, link, away = monotonic(), self._link, self._whereabouts.next
         if away is not None:
             if away.begins <= now:
                 self._be_away(away, until)
@@ -253,7 +254,7 @@ class Client:
         """Note the events that are only to be noted, as far as nothing else is among them: for each of the others there is a turn, which
         takes as long as all that is done here. See `Link.receive`.
         """
-        link = self._commands.link
+        link = self._link
         assert link is not None
         self._session.read(link)
         left = self._conversation.note_at_once(packets)
@@ -266,9 +267,9 @@ class Client:
 
     def _be_away(self, away: Away, until: float) -> None:
         now = monotonic()
-        if self._commands.link is not None:
+        if self._link is not None:
             if not away.said:
-                self._commands.link.cut()
+                self._link.cut()
             if self._session.since is not None:
                 self._observer.lost("client")
                 self._whereabouts.leaves()
@@ -290,17 +291,16 @@ class Client:
         except Gone:
             self._not_let_in("lost", None, opened=False)
         else:
-            self._commands.link = link
+            self._link = self._commands.link = link
             self._alarms.begin(monotonic() + OPEN_S)
 
     def _look_at_alarms(self) -> None:
-        """Do what is due on the open connection. Raises `Gone`."""
+        """Do what is due on the open connection. Raises `Gone`, and `Over` where the node does not close it."""
         now, alarms = monotonic(), self._alarms
-        if self._commands.link is None:
+        if self._link is None:
             return
         if self._reception.cause is not None and alarms.close <= now:
-            self._ended(End(code="not_closed", opened=True))
-            return
+            raise Over(End(code="not_closed", opened=True))
         if min(alarms.close, alarms.silent, alarms.outstayed) <= now:
             raise Gone("too late")
         self._reception.look_at_alarms(now)

@@ -20,7 +20,7 @@ CLOSE_S = 5.0  # for the server to close, after it said that it will
 
 
 class Over(Exception):
-    """The node has ended the connection by a packet; `end` says how."""
+    """The connection is over, whatever may still come; `end` says how."""
 
     def __init__(self, end: End) -> None:
         super().__init__(end.code)
