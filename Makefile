@@ -10,15 +10,17 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 VENDORED := node/edge/web/vendor/socket.io.esm.min.js
 # Processes of tests, each with whole files of them. Clusters and browsers, which are timed, are no company for what computes, and some want the
-# machine for themselves. What fails in one part keeps no other from being run.
+# machine for themselves. What fails in one part keeps no other from being run. What takes minutes by its nature, brokers that go under load and
+# whole storms, is apart: `make test` is to be waited for.
 WORKERS ?= 4
 CLUSTER_WORKERS ?= 2
+SOAK := tests/soak
 CLUSTERS := tests/cluster tests/browser
 ALONE := tests/cluster/test_expiry.py tests/cluster/test_handshake_storm.py
 CODE := $(wildcard node broker loadtest tests bench deploy monitoring)
 CHECKS := check-format check-lint check-types check-imports check-dependencies check-hosts check-deploy check-monitoring
 
-.PHONY: help up test check $(CHECKS) fmt bench storm lock clean page dashboards
+.PHONY: help up test soak check $(CHECKS) fmt bench storm lock clean page dashboards
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,14 +28,18 @@ help: ## this list
 up: .venv/.run page ## a local cluster of three nodes; ARGS="--nodes 5 --haproxy" goes to tidegate up
 	@exec $(BIN)/tidegate up $(ARGS)
 
-test: .venv/.test ## every test; ARGS goes to pytest; ALLOW_MISSING_SERVICES=1 leaves out what this machine cannot run
+test: .venv/.test ## every test but those of make soak; ARGS goes to pytest; ALLOW_MISSING_SERVICES=1 leaves out what this machine cannot run
 	@marks="$$(scripts/test-needs)" && $(MAKE) page && \
 	if [ -n "$(ARGS)" ]; then exec $(BIN)/pytest -m "$$marks" $(ARGS); fi && \
 	failed=0 && by_file="--dist loadfile --no-loadscope-reorder" && \
-	{ $(BIN)/pytest -n $(WORKERS) $$by_file -m "$$marks" $(CLUSTERS:%=--ignore=%) || failed=1; } && \
+	{ $(BIN)/pytest -n $(WORKERS) $$by_file -m "$$marks" $(CLUSTERS:%=--ignore=%) --ignore=$(SOAK) || failed=1; } && \
 	{ $(BIN)/pytest -n $(CLUSTER_WORKERS) $$by_file -m "$$marks" $(CLUSTERS) $(ALONE:%=--ignore=%) || failed=1; } && \
 	{ $(BIN)/pytest -m "$$marks" $(ALONE) || failed=1; } && \
 	exit $$failed
+
+soak: .venv/.test ## the tests that take minutes: brokers killed one after the other under load, a short storm of each scenario
+	@marks="$$(scripts/test-needs nodejs rabbitmq)" && $(MAKE) page && \
+	exec $(BIN)/pytest -n $(CLUSTER_WORKERS) --dist loadfile --no-loadscope-reorder -m "$$marks" $(SOAK) $(ARGS)
 
 check: .venv/.dev ## format, lint, types, import contracts, dependencies, deployment, rules and dashboards
 	@$(MAKE) --keep-going $(CHECKS)

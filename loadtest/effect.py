@@ -1,10 +1,11 @@
-"""Whether what a storm was to do to a cluster was done to anybody: a fault that nobody noticed shows nothing. Pure."""
+"""Whether a storm did to a cluster what it was to do: a fault that nobody noticed shows nothing, nor does talk that is refused. Pure."""
 
 from loadtest import measures
 from loadtest.measures import EXPIRED, Measures
 from loadtest.scenarios import Scenario
 
 _CLOCKS_S = 1.0  # before the strike a loss counts to it: clocks differ a little
+_SAYING = "message:send"
 _OWN = frozenset({EXPIRED, "client"})  # codes of losses that no fault makes: the end of a token, and people who go
 
 
@@ -20,6 +21,18 @@ def without_effect(scenario: Scenario, measured: Measures) -> str | None:
             return "nobody was told of a withdrawal: nothing was withdrawn"
         case _:
             return None
+
+
+def unspoken(measured: Measures) -> list[str]:
+    """What there is to say of messages that were refused for good, for each code with how many: the cluster was spared that load.
+
+    Not of stock clients, who send nothing a second time: with them a refusal for the moment is one for good.
+    """
+    return [
+        f"{what} refused for good: {code}, {count} times"
+        for what, _, code, count in ((*name.partition(" "), count) for name, count in sorted(measured.refusals.items()))
+        if what == _SAYING
+    ]
 
 
 def _lost(scenario: Scenario, measured: Measures) -> bool:

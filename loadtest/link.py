@@ -36,7 +36,6 @@ _TO_READ = 1  # libev's EV_READ
 _MOST_HEADERS = 65_536
 _MOST_WAIT_S = 86_400.0
 _HEADERS_END = b"\r\n\r\n"
-_DATA = (Opcode.TEXT, Opcode.CONT, Opcode.BINARY)
 _MUCH_BYTES = 16_384  # at once: it has piled up
 _PILE_S = 0.1  # past that, and what was held up behind it has come
 _SEND_S = 10.0  # that the kernel may take to make room for a packet: past that nobody reads on the other side
@@ -78,6 +77,7 @@ class Link:
         "_odd",
         "_over",
         "_owner",
+        "_part",
         "_piled_up_until",
         "_protocol",
         "_rest",
@@ -101,6 +101,7 @@ class Link:
         self._over: str | None = None  # how it ended
         self._rest = b""  # what has not been cut yet: a frame that is not whole, or one that is not plain
         self._odd = 0  # how long the latter is
+        self._part: bytes | None = None  # of a message that comes in parts: what there is of it
         self._early = self._cut(came)
         # Moments of the monotonic clock, for whoever has to tell when something came at the earliest:
         self._unread_after = monotonic()  # what is not read yet came after this
@@ -126,7 +127,7 @@ class Link:
         else:
             packets = self._wait(timeout_s, take) if timeout_s else self._read()
         while self._odd and self._over is None:
-            self._judge()
+            packets += self._judge()
             packets += self._cut(b"")
         if self._over is not None and not packets:
             raise Gone(self._over)
@@ -219,7 +220,7 @@ class Link:
         """The packets that are whole now, up to a frame that is no plain text."""
         data, at, packets = self._rest + data, 0, list[bytes]()
         while (frame := frame_at(data, at, most=MOST_BYTES)) is not None:
-            if not frame.plain:
+            if not frame.plain or self._part is not None:
                 self._odd = frame.end - at
                 break
             packets.append(data[frame.payload : frame.end])
@@ -227,19 +228,28 @@ class Link:
         self._rest = data[at:]
         return packets
 
-    def _judge(self) -> None:
-        """What comes next is a close, a ping, or nothing that a node sends: the library hears it, and the other side what that says."""
-        protocol, frame = self._protocol, self._rest[: self._odd]
+    def _judge(self) -> list[bytes]:
+        """What comes next is a close, a ping, a part of a text, or nothing that a node sends: the library hears it, and the other side what
+        that says. Returns the text, with its last part.
+        """
+        protocol, frame, whole = self._protocol, self._rest[: self._odd], list[bytes]()
         self._rest, self._odd = self._rest[self._odd :], 0
         protocol.receive_data(frame)
-        if any(isinstance(event, Frame) and event.opcode in _DATA for event in protocol.events_received()):
-            self._over = "a frame that no node sends: in parts, or binary"
-        elif protocol.state is not State.OPEN:
+        for event in protocol.events_received():
+            if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.CONT):
+                self._part = (self._part or b"") + event.data
+                if event.fin:
+                    whole.append(self._part)
+                    self._part = None
+            elif isinstance(event, Frame) and event.opcode is Opcode.BINARY:
+                self._over = "a frame that no node sends: binary"
+        if self._over is None and protocol.state is not State.OPEN:
             self._over = "closed" if protocol.close_rcvd is None else f"closed with {protocol.close_rcvd.code}"
         try:
             self._flush()  # a pong, an answer to a close
         except Gone as gone:
             self._over = self._over or str(gone)
+        return whole
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():

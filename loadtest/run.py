@@ -20,7 +20,7 @@ from loadtest import clock, people, report
 from loadtest.board import Board, Report
 from loadtest.clock import wall
 from loadtest.closing import GRACE_S, Closing
-from loadtest.effect import without_effect
+from loadtest.effect import unspoken, without_effect
 from loadtest.faults import Faults, Hook, LocalFaults
 from loadtest.local_cluster import LocalCluster
 from loadtest.options import Plan, Unfit, plan_of
@@ -265,6 +265,8 @@ class Run:
     ) -> None:
         for handover in handovers:
             board.measured.merge(handover.measures)
+        if not plan.stock:
+            problems = [*problems, *unspoken(board.measured)]
         in_vain = None if problems else without_effect(plan.scenario, board.measured)
         if in_vain is not None:
             problems = [*problems, in_vain]

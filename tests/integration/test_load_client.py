@@ -137,11 +137,13 @@ def judged(script: Callable[[Script], None], *, busy_s: float = 0.0) -> Verdict:
     """The verdict over one client of this script; `busy_s`: its process is, from the first message to so long past its token's end."""
     ends_at, watched, names = time.time() + LIVES_S, Watched(), Names()
     watched.busy_until = ends_at + busy_s if busy_s else 0.0
-    over = threading.Event()
+    begun, over = threading.Event(), threading.Event()
 
     def played(one: Script) -> None:
-        script(one)
-        over.set()
+        if not begun.is_set():  # who comes back hears nothing more
+            begun.set()
+            script(one)
+            over.set()
 
     with served(played, ends_at, watched) as url, client_of(url, ends_at, watched, names=names, renewed_s=60) as client:
         journal = client.journal

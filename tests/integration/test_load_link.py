@@ -92,8 +92,9 @@ def test_an_answer_that_does_not_come_is_not_waited_for_long() -> None:
 
 
 def test_packets_of_any_length_come_as_they_were_sent_and_pings_are_answered() -> None:
-    """However many come at once and wherever the socket cuts them; what no node sends ends the connection, behind what came before."""
+    """However many come at once, wherever they are cut and in what parts; what no node sends ends it, behind what came before."""
     sent, ponged = ["x" * size for size in (1, 125, 126, 65_535, 65_536, 1_000_000)] * 3, threading.Event()
+    parts = [["in ", "two"], ["", ""], ["lo" * 50_000, "", "ng" * 50_000]]
 
     def script(connection: ServerConnection) -> None:
         for number, text in enumerate(sent):
@@ -102,14 +103,32 @@ def test_packets_of_any_length_come_as_they_were_sent_and_pings_are_answered() -
                 pong = connection.ping()
         if pong.wait(OPEN_S):
             ponged.set()
-        connection.send(["in ", "parts"])
+        for number, texts in enumerate(parts):
+            connection.send(texts)
+            connection.send(f"{number} behind")
+        connection.send(b"binary")
         connection.recv(OPEN_S)
 
     with web_sockets(script) as url:
         packets, how = apart(lambda: until_gone(open_link(url, {}, timeout_s=OPEN_S)))
-    assert [packet.decode() for packet in packets] == sent
+    whole = [text for number, texts in enumerate(parts) for text in ("".join(texts), f"{number} behind")]
+    assert [packet.decode() for packet in packets] == sent + whole
     assert ponged.is_set()
-    assert how.startswith("a frame that no node sends")
+    assert how == "a frame that no node sends: binary"
+
+
+def test_a_message_within_another_ends_the_connection() -> None:
+    """As the library finds it: what stands between the parts of one is no packet."""
+
+    def script(connection: ServerConnection) -> None:
+        connection.send("whole")
+        connection.socket.sendall(b"\x01\x01a\x81\x01b\x80\x01c")
+        with suppress(ConnectionClosed):
+            connection.recv(OPEN_S)
+
+    with web_sockets(script) as url:
+        packets, how = apart(lambda: until_gone(open_link(url, {}, timeout_s=OPEN_S)))
+    assert (packets, how) == ([b"whole"], "closed")
 
 
 def test_a_packet_that_the_socket_has_no_room_for_is_sent_whole() -> None:

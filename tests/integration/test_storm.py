@@ -73,11 +73,15 @@ def test_a_storm_comes_to_rest_though_somebody_is_always_on_the_way(cluster: Clu
 
 
 class _Unnumbered:
-    """The least of a chat that numbers nothing: everybody is in one room, each message comes to all of them a while after its ack."""
+    """The least of a chat that numbers nothing: everybody is in one room, each message comes to all of them a while after its ack.
+
+    One that somebody says as the `refused` one, counted from 1, has this code for its answer.
+    """
 
     LATE_S = 0.6
 
-    def __init__(self) -> None:
+    def __init__(self, refused: int = 0, code: str = "") -> None:
+        self._refused, self._code = refused, code
         self._members: list[ServerConnection] = []
 
     def handle(self, connection: ServerConnection) -> None:
@@ -89,11 +93,17 @@ class _Unnumbered:
         connection.send('40{"sid":"s"}')
         connection.send("42" + json.dumps(["welcome", ends | {"ticket": "", "rooms": []}]))
         self._members.append(connection)
+        said = 0
         for packet in connection:
             found = re.fullmatch(r"42(\d+)(.*)", str(packet))
             if found is None:
                 continue
             name, asked = json.loads(found[2])
+            said += name == "message:send"
+            if name == "message:send" and said == self._refused:
+                no = {"ok": False, "error": {"code": self._code, "message": "no"}}
+                connection.send(f"43{found[1]}{json.dumps([no])}")
+                continue
             connection.send(f"43{found[1]}{json.dumps([{'ok': True, 'seq': 0}])}")
             if name == "message:send":
                 message = asked | {"seq": 0, "from": claims["sub"], "at": 1}
@@ -113,6 +123,20 @@ def test_what_is_on_its_way_at_the_end_is_waited_for_where_nothing_is_numbered(t
     assert done.code == 0, done.told
     assert done.count("send to ack") > 20
     assert done.count("send to delivery") >= 5 * done.count("send to ack")
+
+
+def test_a_message_that_is_refused_for_good_fails_the_storm(tmp_path: Path) -> None:
+    """One of each talker's, by its code: nothing else is missing. One that is refused for the moment is sent again, and fails nothing."""
+    flags = ("--users", "2", "--spawn-rate", "2", "--rooms", "1", "--rate", "5", "--run-time", "2", "--people", "talker=1")
+    done = {}
+    for code in ("too_large", "unavailable"):
+        with web_sockets(_Unnumbered(refused=3, code=code).handle) as url:
+            done[code] = storm([url], tmp_path, *flags)
+    assert done["unavailable"].code == 0, done["unavailable"].told
+    result = done["too_large"].result
+    assert done["too_large"].code == 1 and result is not None, done["too_large"].told
+    assert result.verdict.problems == ["message:send refused for good: too_large, 2 times"]
+    assert not any(result.verdict.counts.values()) and result.verdict.acked > 0
 
 
 def test_people_whom_nobody_lets_in_fail_the_storm(cluster: Cluster, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from loadtest.effect import without_effect
+from loadtest.effect import unspoken, without_effect
 from loadtest.measures import Measures
 from loadtest.scenarios import SCENARIOS
 
@@ -58,3 +58,21 @@ def test_a_fault_that_nobody_noticed_did_nothing(scenario: str, said: str | None
 def test_a_fault_that_somebody_noticed_did_something(scenario: str, measured: Measures) -> None:
     """One of them is enough."""
     assert without_effect(msgspec.structs.replace(SCENARIOS[scenario], strike_s=STRIKE_S), measured) is None
+
+
+def test_messages_that_were_refused_for_good_are_told() -> None:
+    """By their codes, with how many; other refusals are none of them."""
+    measured = quiet()
+    for what, code in (
+        ("message:send", "too_large"),
+        ("message:send", "not_a_member"),
+        ("message:send", "not_a_member"),
+        ("connect", "server_busy"),
+        ("renew", "refresh_invalid"),
+    ):
+        measured.refuse(what, code)
+    assert unspoken(measured) == [
+        "message:send refused for good: not_a_member, 2 times",
+        "message:send refused for good: too_large, 1 times",
+    ]
+    assert unspoken(quiet()) == []
