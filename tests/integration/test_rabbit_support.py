@@ -274,7 +274,7 @@ async def test_a_cluster_loses_its_leader(rabbit_cluster: RabbitCluster) -> None
     async with channel(rabbit_cluster[1].url_for(vhost)) as opened:
         await declare(opened, 3)
         await publish(opened, b"kept")
-    rabbit_cluster.wait_replicated(STREAM, vhost)
+    rabbit_cluster.wait_replicated(vhost)
     leader = rabbit_cluster.leader_of(STREAM, vhost)
     leader.kill()
     heir = rabbit_cluster.leader_of(STREAM, vhost)

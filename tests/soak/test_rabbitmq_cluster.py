@@ -44,7 +44,8 @@ async def test_the_leader_of_a_stream_is_killed(rabbit_cluster: RabbitCluster, t
 
 async def test_each_broker_is_restarted_in_turn(rabbit_cluster: RabbitCluster, tmp_path: Path) -> None:
     """In order, as for an upgrade, under load: no socket is closed, nothing is lost."""
-    with Cluster(tmp_path, UNHURRIED | {"log": rabbit_cluster.url_for(rabbit_cluster.fresh_vhost())}) as cluster:
+    vhost = rabbit_cluster.fresh_vhost()
+    with Cluster(tmp_path, UNHURRIED | {"log": rabbit_cluster.url_for(vhost)}) as cluster:
         async with js_clients() as js:
             talk = Talk(js, cluster, "rolling", rate=RATE)
             await talk.begin()
@@ -55,6 +56,7 @@ async def test_each_broker_is_restarted_in_turn(rabbit_cluster: RabbitCluster, t
                 broker.start()
                 await asyncio.to_thread(broker.wait_ready)
                 await cluster.wait_whole(ALL_S)
+                await asyncio.to_thread(rabbit_cluster.wait_replicated, vhost)
             await talk.end()
             talk.check()
             assert js.count("disconnect") == 0
@@ -63,11 +65,12 @@ async def test_each_broker_is_restarted_in_turn(rabbit_cluster: RabbitCluster, t
 
 async def test_everything_at_once(rabbit_cluster: RabbitCluster, tmp_path: Path) -> None:
     """For a minute: one node killed, one hung, brokers rolling, again and again. `bench/chaos.py` does it for five."""
-    with Cluster(tmp_path, UNHURRIED | SETTINGS | {"log": rabbit_cluster.url_for(rabbit_cluster.fresh_vhost())}) as cluster:
+    vhost = rabbit_cluster.fresh_vhost()
+    with Cluster(tmp_path, UNHURRIED | SETTINGS | {"log": rabbit_cluster.url_for(vhost)}) as cluster:
         async with js_clients() as js:
             talk = Talk(js, cluster, "chaos", rate=RATE)
             await talk.begin()
-            rounds = await chaos(cluster, rabbit_cluster, seed=SEED, seconds=CHAOS_S)
+            rounds = await chaos(cluster, rabbit_cluster, vhost, seed=SEED, seconds=CHAOS_S)
             await talk.acked(5)
             await talk.end()
             talk.check(in_time=False)

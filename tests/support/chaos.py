@@ -30,15 +30,25 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def chaos(
-    cluster: Cluster, brokers: RabbitCluster, *, seed: int, seconds: float, tell: Callable[[Round], None] = lambda _: None
+    cluster: Cluster,
+    brokers: RabbitCluster,
+    vhost: str = "/",
+    *,
+    seed: int,
+    seconds: float,
+    tell: Callable[[Round], None] = lambda _: None,
 ) -> list[Round]:
-    """Rounds of trouble for so long; each ends with everything back and the cluster whole. The same seed is the same trouble."""
+    """Rounds of trouble for so long; each ends with everything back, the cluster whole and all streams on every broker.
+
+    The same seed is the same trouble.
+    """
     chance = random.Random(seed)
     rounds: list[Round] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         rounds.append(await _round(cluster, brokers, len(rounds) % len(brokers.brokers), chance))
         tell(rounds[-1])
+        await asyncio.to_thread(brokers.wait_replicated, vhost)
     return rounds
 
 

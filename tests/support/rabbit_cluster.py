@@ -106,10 +106,15 @@ class RabbitCluster:
         block_until(led, _STREAM_S, f"{queue} has a leader")
         return found[0]
 
-    def wait_replicated(self, queue: str, vhost: str = "/") -> None:
-        """Block until a replica of this stream runs on every broker. Before that the loss of one broker may be the loss of two replicas."""
-        online = f"length({_info(queue, vhost, 'online')})"
-        block_until(lambda: _asked(self.awake, online) == str(len(self.brokers)), _STREAM_S, f"{queue} is on every broker")
+    def wait_replicated(self, vhost: str = "/") -> None:
+        """Block until a replica of each stream of a vhost runs on every broker, which takes some seconds behind a broker's start.
+
+        Before that the loss of one broker may be the loss of two replicas: such a stream takes nothing until the last one is back.
+        """
+        streams = f'[Q || Q <- rabbit_amqqueue:list_by_type(rabbit_stream_queue), amqqueue:get_vhost(Q) =:= <<"{vhost}">>]'
+        online = "length(proplists:get_value(online, rabbit_amqqueue:info(Q, [online])))"
+        everywhere = f"[Q || Q <- {streams}, {online} < {len(self.brokers)}] =:= []"
+        block_until(lambda: _asked(self.awake, everywhere) == "true", _STREAM_S, f"the streams of {vhost} are on every broker")
 
     def close(self) -> None:
         """End all. Idempotent."""
