@@ -11,6 +11,7 @@ from tests.support.crowd import UNHURRIED
 from tests.support.js import js_clients
 from tests.support.nodes import Cluster
 from tests.support.rabbit_cluster import RabbitCluster
+from tests.support.replicated import replicated
 from tests.support.talk import ALL_S, TOLERANCE_MS, Talk, same_on_every_node
 
 pytestmark = [pytest.mark.anyio, pytest.mark.nodejs, pytest.mark.timeout(300)]
@@ -56,7 +57,7 @@ async def test_each_broker_is_restarted_in_turn(rabbit_cluster: RabbitCluster, t
                 broker.start()
                 await asyncio.to_thread(broker.wait_ready)
                 await cluster.wait_whole(ALL_S)
-                await asyncio.to_thread(rabbit_cluster.wait_replicated, vhost)
+                await replicated(rabbit_cluster, vhost)
             await talk.end()
             talk.check()
             assert js.count("disconnect") == 0

@@ -9,6 +9,7 @@ import msgspec
 
 from tests.support.nodes import Cluster
 from tests.support.rabbit_cluster import RabbitCluster
+from tests.support.replicated import replicated
 from tests.support.wait import wait_until
 
 WHOLE_S = 60.0
@@ -48,7 +49,7 @@ async def chaos(
     while time.monotonic() < end:
         rounds.append(await _round(cluster, brokers, len(rounds) % len(brokers.brokers), chance))
         tell(rounds[-1])
-        await asyncio.to_thread(brokers.wait_replicated, vhost)
+        await replicated(brokers, vhost)
     return rounds
 
 

@@ -106,15 +106,21 @@ class RabbitCluster:
         block_until(led, _STREAM_S, f"{queue} has a leader")
         return found[0]
 
-    def wait_replicated(self, vhost: str = "/") -> None:
-        """Block until a replica of each stream of a vhost runs on every broker, which takes some seconds behind a broker's start.
+    def not_replicated(self, vhost: str = "/") -> list[str]:
+        """The streams of a vhost of which not every broker runs a replica, or all that is known is that this cannot be said now (`?`).
 
-        Before that the loss of one broker may be the loss of two replicas: such a stream takes nothing until the last one is back.
+        A broker that was started takes clients some seconds before its replicas run. Till then the loss of another may be the loss of two
+        replicas: such a stream takes nothing until that one is back.
         """
         streams = f'[Q || Q <- rabbit_amqqueue:list_by_type(rabbit_stream_queue), amqqueue:get_vhost(Q) =:= <<"{vhost}">>]'
         online = "length(proplists:get_value(online, rabbit_amqqueue:info(Q, [online])))"
-        everywhere = f"[Q || Q <- {streams}, {online} < {len(self.brokers)}] =:= []"
-        block_until(lambda: _asked(self.awake, everywhere) == "true", _STREAM_S, f"the streams of {vhost} are on every broker")
+        name = "binary_to_list(element(4, amqqueue:get_name(Q)))"
+        found = _asked(self.awake, f'lists:flatten([{name} ++ " " || Q <- {streams}, {online} < {len(self.brokers)}])')
+        return [] if found == "[]" else found.strip('"').split() or ["?"]
+
+    def wait_replicated(self, vhost: str = "/") -> None:
+        """Block until there are none of those."""
+        block_until(lambda: not self.not_replicated(vhost), _STREAM_S, f"the streams of {vhost} are on every broker")
 
     def close(self) -> None:
         """End all. Idempotent."""
