@@ -39,7 +39,7 @@ test: .venv/.test ## every test but those of make soak; ARGS goes to pytest; ALL
 
 soak: .venv/.test ## the tests that take minutes: brokers killed one after the other under load, a short storm of each scenario
 	@marks="$$(scripts/test-needs nodejs rabbitmq)" && $(MAKE) page && \
-	exec $(BIN)/pytest -n $(CLUSTER_WORKERS) --dist loadfile --no-loadscope-reorder -m "$$marks" $(SOAK) $(ARGS)
+	exec $(BIN)/pytest -n $(CLUSTER_WORKERS) --dist loadfile --no-loadscope-reorder -m "$$marks" $(or $(ARGS),$(SOAK))
 
 check: .venv/.dev ## format, lint, types, import contracts, dependencies, deployment, rules and dashboards
 	@$(MAKE) --keep-going $(CHECKS)

@@ -37,7 +37,7 @@ async def _run(folder: Path, seconds: float, seed: int) -> tuple[list[Round], di
         async with js_clients() as js:
             talk = Talk(js, cluster, "chaos", rate=RATE)
             await talk.begin()
-            rounds = await chaos(cluster, brokers, seed=seed, seconds=seconds, tell=_tell)
+            rounds = await chaos(cluster, brokers, "/", seed=seed, seconds=seconds, tell=_tell)
             await talk.end()
             verdicts = talk.verdicts()
             for verdict in verdicts:

@@ -9,6 +9,7 @@ from broker.rabbitmq_channel import Delivery, LinkLost
 from broker.rabbitmq_link import Link
 
 MARK_LIMIT_S = 2.0
+SAME_TIMES = 4  # tries in a row that begin at the same place, where it moves on in milliseconds
 ARRIVAL_S = 1.0  # a message that is there comes within milliseconds: past this it is asked whether the stream is shorter
 
 
@@ -48,7 +49,20 @@ async def first_from(link: Link, stream: str, offset: int) -> Delivery | None:
             return None
 
 
-async def was_truncated(link: Link, stream: str, offset: int) -> bool:
-    """Whether what the stream has begins behind this offset. Raises `LinkLost`."""
-    first = await first_from(link, stream, 0)
-    return first is not None and first.offset > offset
+class LateBeginnings:
+    """Tells a beginning that is too late for good from that of a broker which is not so far yet: of one reader's tries, one by one."""
+
+    def __init__(self) -> None:
+        self._begins, self._times = -1, 0
+
+    async def is_final(self, link: Link, stream: str, offset: int, begins: int) -> bool:
+        """Whether there is nothing at `offset` any more, where the messages from there on begin at `begins`. Raises `LinkLost`.
+
+        What stood there was truncated where all that the stream has is behind it. Else the broker gave what came next: it begins further
+        back, or further on, at the next try. Where it begins there time and again, no message has that place: the stream was made anew.
+        """
+        self._begins, self._times = begins, self._times + 1 if begins == self._begins else 1
+        if self._times == SAME_TIMES:
+            return True
+        first = await first_from(link, stream, 0)
+        return first is not None and first.offset > offset

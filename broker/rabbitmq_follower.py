@@ -16,7 +16,7 @@ import msgspec
 
 from broker.log import LogDiverged
 from broker.rabbitmq_channel import Channel, Delivery, Inbox, LinkLost, NoReplica, NoSuchQueue
-from broker.rabbitmq_ends import ARRIVAL_S, was_truncated
+from broker.rabbitmq_ends import ARRIVAL_S, LateBeginnings
 from broker.rabbitmq_link import Link, LinkClosed
 
 PREFETCH = 200  # messages on their way: of 256 KiB at most, but for a record that is longer by itself
@@ -53,6 +53,7 @@ class Follower:
         self._prefetch = prefetch
         self._link, self._stream, self._at, self._last_offset = link, stream, start, last_offset
         self._inbox: Inbox | None = None
+        self._late = LateBeginnings()
         self._why = ""  # what the last attempt to read ended with
         self._giving = False  # what came is with whoever asked for it
         self._again = False  # the anchor has been given, and only has to be found again
@@ -151,12 +152,13 @@ class Follower:
         if not some:
             return None
         if (begins := some[0].offset) != at.offset:
-            if await was_truncated(self._link, self._stream, at.offset):
+            self._inbox, self._why = None, "the broker is not as far yet as was read"
+            if await self._late.is_final(self._link, self._stream, at.offset, begins):
                 raise LogDiverged(f"{self._stream} begins at message {begins} and was read up to {at.offset}: it was truncated")
-            raise LinkLost("the broker was not as far yet as was read, and gave what came next")
+            raise LinkLost(self._why)
         if not at.fits(some[0]):
             raise LogDiverged(f"{self._stream} has another message at {at.offset} than the one that was read")
-        self.offset = at.offset - 1
+        self.offset, self._late = at.offset - 1, LateBeginnings()
         if not self._again:
             return some
         self.offset = at.offset

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable
 
 from broker.batch import Head, decode_body
 from broker.log import LogDiverged, Position
-from broker.rabbitmq_channel import Delivery, LinkLost, NoSuchQueue
-from broker.rabbitmq_ends import first_from, mark_end, was_truncated
+from broker.rabbitmq_channel import Delivery, NoSuchQueue
+from broker.rabbitmq_ends import LateBeginnings, first_from, mark_end
 from broker.rabbitmq_follower import GONE_S, Anchor, Start
 from broker.rabbitmq_genesis import give_head
 from broker.rabbitmq_link import Link
@@ -70,22 +70,19 @@ def _behind(head: Delivery) -> Position:
 
 
 async def _first(reading: Link, writing: Link, stream: str, offset: int) -> Delivery | None:
-    """The first message from an offset on; None where there certainly is none, or no stream. Else raises `LinkLost`."""
+    """The first message from an offset on; None where there certainly is none, or no stream. May raise `LinkLost`, and try on for ever."""
     loop = asyncio.get_running_loop()
-    began = loop.time()
+    gone_since, late = None, LateBeginnings()
     while True:
         try:
             if (first := await first_from(reading, stream, offset)) is not None:
-                if first.offset == offset or await was_truncated(reading, stream, offset):
+                if first.offset == offset or await late.is_final(reading, stream, offset, first.offset):
                     return first
-                await asyncio.sleep(AGAIN_S)  # the broker is not so far yet: it gave what came next
-                continue
-            end = (await mark_end(stream, reading=reading, writing=writing)).offset
+            elif (await mark_end(stream, reading=reading, writing=writing)).offset <= offset:
+                return None
+            gone_since = None  # it has more than it gives: the broker is not so far yet
         except NoSuchQueue:
-            if loop.time() - began > GONE_S:
+            gone_since = gone_since or loop.time()
+            if loop.time() - gone_since > GONE_S:
                 return None
-            await asyncio.sleep(AGAIN_S)
-        else:
-            if end <= offset:
-                return None
-            raise LinkLost(f"{stream} has more than it gives")
+        await asyncio.sleep(AGAIN_S)

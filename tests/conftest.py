@@ -1,10 +1,16 @@
 """What every test shares: the event loop's backend, Hypothesis profiles, and which machine a test needs."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # begun in the background of a shell; and so would be all that the tests start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.support.rabbit_fixtures"]
 

@@ -24,7 +24,10 @@ from node.spans import Spans
 REFRESH = "auth:refresh"
 RENEWALS_PER_S, RENEWALS_BURST = 1.0, 10  # of one session: each is an event in the log, and a token has one renewal in its life
 MOST_QUEUED = 64  # commands of one session that wait: a burst and half of one more; then its socket is not read
+RETRY_MS = 500
 OVER_QUOTA_S = 0.02  # after each refusal for the quota: a flood gets fifty a second, and waits in its own buffers
+_NOT_HERE = frozenset({"room_not_found", "not_a_member", "message_not_found"})  # which may only be so by what this node knows
+_NOT_YET = Refused("unavailable", "this node has not read yet what this client has seen: send it again", retry_after=RETRY_MS)
 _KNOWN = {*NAMES, *ADMIN_NAMES, REFRESH}
 _UNTRACED = contextlib.nullcontext("")
 _log = structlog.get_logger()
@@ -209,6 +212,10 @@ class CommandQueues:
         command = wire.decode_command(name, arguments)
         if isinstance(command, Refused):
             return command
+        answer = await self._done(command, principal)
+        return _NOT_YET if isinstance(answer, Refused) and answer.code in _NOT_HERE and session.is_ahead else answer
+
+    async def _done(self, command: Command | Query | Typing, principal: Principal) -> dict[str, Any] | Refused:
         if isinstance(command, Typing):
             return self._chat.typing(command, principal) or {"ok": True}
         if isinstance(command, Query):

@@ -70,6 +70,11 @@ class Session:
         self._held_size, self._unheld = 0, dict[str, int]()  # what was held, in characters; room -> what to replay from
         self._missed: dict[str, int] | None = None  # room -> the last seq that went out, while the socket is slow
 
+    @property
+    def is_ahead(self) -> bool:
+        """Whether its client has seen more than this node knows yet."""
+        return self.reaching is not None and not self.reaching.done()
+
     def alive(self, now: int) -> bool:
         """Whether anything may still be done for it, or sent to it, at `now`."""
         return self.ended is None and now < self.principal.expires_at

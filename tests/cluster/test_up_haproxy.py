@@ -1,5 +1,6 @@
 """Official JavaScript clients on `tidegate up --haproxy`: whatever is killed, they come back at the same address and miss nothing."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ import pytest
 
 from tests.support.commands import tidegate
 from tests.support.crowd import UNHURRIED, Crowd
+from tests.support.http import fetch
 from tests.support.js import js_clients
 from tests.support.tokens import SECRET
 from tests.support.up import START_S, STOP_S, Up
@@ -36,6 +38,18 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
             assert same.returncode == 0, same.stdout
 
 
+async def each_is_reached(up: Up) -> None:
+    """Return once newcomers come to each node: the proxy looks twice a second whether one that was started again is ready."""
+    met = set()
+
+    def all_met() -> bool:
+        opened = json.loads(fetch(f"{up.urls['haproxy']}/socket.io/?EIO=4&transport=polling").text[1:])
+        met.add(opened["sid"].partition(".")[0])
+        return met == {"n1", "n2", "n3"}
+
+    await wait_until(all_met, START_S, "the proxy sends newcomers to each node")
+
+
 async def talk_on(crowd: Crowd) -> None:
     """Everybody has said all he had to say and heard everything, once and in one order."""
     await crowd.acked()
@@ -54,6 +68,7 @@ async def test_a_node_goes(up: Up, number: signal.Signals, end: str) -> None:
 
     Who is told `draining` while he polls may have a POST under way: its refusal may come first, and is the end as well.
     """
+    await each_is_reached(up)
     async with js_clients() as js:
         crowd = Crowd(js, [up.urls["haproxy"]], f"node-{number}", per_node=9, ways=WAYS)
         await crowd.gather()

@@ -175,7 +175,12 @@ class Growing:
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._grow())
-        await wait_until(lambda: self.length > 100, PATIENCE_S, "it grows")
+        try:
+            await wait_until(lambda: self.length > 100 or self._task.done(), PATIENCE_S, "it grows")
+            assert not self._task.done(), self._task.exception()
+        except BaseException:
+            self._task.cancel()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

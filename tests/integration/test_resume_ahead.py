@@ -58,8 +58,11 @@ async def test_a_node_that_is_behind_its_client_sends_nothing_twice(rabbit: Rabb
                 chat_client(behind.url, token("ann"), resume=resume(old=5, new=2)) as there,
                 chat_client(behind.url, token("ann"), resume=resume(old=MADE_UP)) as liar,
             ):
-                refused = error(await there.ask("message:send", {"room": "old", "text": "x", "id": "x"}))
-                assert refused["code"] == "unavailable"
+                for room in ("old", "new"):  # of which the second is none yet, by what n2 knows
+                    refused = error(await there.ask("message:send", {"room": room, "text": "x", "id": f"x-{room}"}))
+                    assert refused["code"] == "unavailable"
+                assert error(await there.ask("history", {"room": "new"}))["code"] == "unavailable"
+                assert error(await ann.ask("history", {"room": "none"}))["code"] == "room_not_found"
                 assert not there.named("replay")
                 proxy.accept()
                 replays = [await there.expect("replay") for _ in range(2)]
