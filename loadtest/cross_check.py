@@ -78,7 +78,7 @@ class Crossing:
             self._journal.acked(room, answer["seq"], posted(self.name, id, text))
             self._storm.observer.crossed(monotonic() - due)
         else:
-            self._storm.observer.refused("message:send", answer["error"]["code"])
+            people.refused(self._storm, "message:send", answer["error"]["code"])
 
     def _call(self, command: str, payload: dict[str, Any]) -> dict[str, Any] | None:
         """The last word on it; None where none comes in time, or there is no connection to ask over."""
